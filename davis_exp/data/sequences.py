@@ -1,0 +1,53 @@
+"""What a sequence is: the one type that every source yields and everything after it reads. No torch here."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+
+class Sequence(ABC):
+    """An ordered run of frames of one scene, with masks where the data set is labelled.
+
+    Attributes:
+        name: the sequence's name, unique in its data set ("blackswan").
+        index: the data set's global integer index of each frame; results are named by it.
+        frame_ids: one id per frame, "<name>/<stem>" ("blackswan/00000").
+        labelled: whether `mask` works.
+    """
+
+    name: str
+    index: tuple[int, ...]
+    frame_ids: tuple[str, ...]
+    labelled: bool
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """What identifies the *content* (a folder, or a generator's settings): equal keys are the same clip."""
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the sequence's first frame, read from its header."""
+
+    @abstractmethod
+    def frame(self, i: int) -> np.ndarray:
+        """Frame `i` of this sequence: (H, W, 3) uint8 RGB. Raises BadInput naming the file if unreadable."""
+
+    @abstractmethod
+    def mask(self, i: int) -> np.ndarray:
+        """Mask of frame `i`: (H, W) uint8, 1 = foreground. Raises BadInput if unlabelled or unreadable."""
+
+
+class Source(ABC):
+    """A data set: yields sequences for the two stages of an experiment."""
+
+    @abstractmethod
+    def sequences(self, stage: str) -> list[Sequence]:
+        """All sequences of `stage`, "train" or "test", in the data set's own order.
+
+        Each stage is indexed on its own, from 0 on. Raises BadInput if the data is not there.
+        """

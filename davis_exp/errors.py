@@ -1,0 +1,20 @@
+"""The two ways a run is refused. Each prints as one line and ends the program with its own exit code."""
+
+
+class BadInput(Exception):
+    """The user gave something that cannot work; the message says what, where and what to do (exit code 2)."""
+
+    exit_code = 2
+
+
+class OverBudget(BadInput):
+    """The composed model has more parameters than the budget allows (exit code 3).
+
+    The message is the one-line verdict ("over budget by 18,021,345: …"); `table` is the per-part breakdown.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, table: str = "") -> None:
+        super().__init__(message)
+        self.table = table
