@@ -6,6 +6,10 @@ class BadInput(Exception):
 
     exit_code = 2
 
+    def __init__(self, message: str) -> None:
+        # A data loader's worker hands an exception on with its whole traceback as the message: keep our line of it.
+        super().__init__(message.strip().rsplit("davis_exp.errors.BadInput: ")[-1])
+
 
 class OverBudget(BadInput):
     """The composed model has more parameters than the budget allows (exit code 3).

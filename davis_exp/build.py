@@ -1,0 +1,198 @@
+"""Config → objects: the only place that instantiates. torch is imported here; Lightning only by what needs it."""
+
+import dataclasses
+import inspect
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra.errors
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from davis_exp import config
+from davis_exp.errors import BadInput
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from torch import nn
+
+    from davis_exp.budget import Cost
+    from davis_exp.data.datamodule import ClipDataModule
+    from davis_exp.task import SegmentationTask
+
+log = logging.getLogger(__name__)
+
+PARTS = ("encoder", "temporal", "decoder", "flow")  # root groups that a composed model is made of
+
+
+def plain(cfg: Any) -> Any:
+    """A config, or a node of one, resolved to plain containers."""
+    return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
+
+
+def make(node: Any, key: str, **given: Any) -> Any:
+    """Instantiates the config node at `key`, completed with `given`; whatever it refuses becomes BadInput.
+
+    Every `_target_` below the node is checked against its signature first, so that a wrong key is named as the
+    user wrote it and nothing half-built is left.
+    """
+    node = plain(node)
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise BadInput(f"{key}: names no class; give it a `_target_`")
+    _check(node, key, given)
+    try:
+        return instantiate(node, _convert_="all", **given)
+    except hydra.errors.InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, BadInput):
+            raise cause from None
+        if isinstance(cause, (TypeError, ValueError, KeyError, RuntimeError, ImportError, OSError, AssertionError)):
+            reason = " ".join(str(cause).split()) or type(cause).__name__
+            raise BadInput(f"{key}: {node['_target_']} refuses these settings: {reason}") from cause
+        raise
+
+
+def _check(node: Any, key: str, given: dict[str, Any]) -> None:
+    if isinstance(node, list):
+        for i, item in enumerate(node):
+            _check(item, f"{key}.{i}", {})
+    if not isinstance(node, dict):
+        return
+    if "_target_" in node:
+        target = locate(node["_target_"], key)
+        arguments = {k: v for k, v in node.items() if not (k.startswith("_") and k.endswith("_"))}
+        config.check_call(target, arguments, key, given=tuple(given), partial=bool(node.get("_partial_")))
+    for name, child in node.items():
+        _check(child, f"{key}.{name}", {})
+
+
+def locate(target: str, key: str) -> Any:
+    """The class or function that a `_target_` names; BadInput naming the config key where there is none."""
+    try:
+        return get_object(target)
+    except Exception as error:
+        cause = error.__cause__ or error
+        reason = " ".join(str(cause).split())
+        raise BadInput(f"{key}._target_: cannot import {target!r}: {reason}") from error
+
+
+# ---- model ------------------------------------------------------------------------------------------
+
+
+def build_model(cfg: DictConfig) -> "nn.Module":
+    """The segmenter, with no pretrained weights loaded (`load_weights()` does that once the budget has passed)."""
+    takes = inspect.signature(locate(cfg.model["_target_"], "model")).parameters
+    parts = {name: make(cfg[name], name) for name in PARTS if name in takes and cfg.get(name)}
+    return make(cfg.model, "model", **parts)
+
+
+def cost(cfg: DictConfig) -> "Cost":
+    """What the composition costs: parameters and FLOPs per part, without allocating a weight."""
+    from davis_exp import budget
+
+    with budget.empty_weights():
+        model = build_model(cfg)
+    how = cfg.get("inference") or {}
+    return budget.measure(model, window=how.get("window") or 8, stride=how.get("stride") or 5)
+
+
+# ---- data, task, trainer ----------------------------------------------------------------------------
+
+
+def build_data(cfg: DictConfig) -> "ClipDataModule":
+    """The data module: the loading keys of the `data` node are its own, the rest makes the source."""
+    from davis_exp.data.datamodule import ClipDataModule, Loading
+
+    node = plain(cfg.data)
+    names = [field.name for field in dataclasses.fields(Loading)]
+    loading = {name: node.pop(name) for name in names if name in node}
+    config.check_call(Loading, loading, "data", given=())
+    source = make(node, "data")
+    augmentation = make(cfg.augmentation, "augmentation") if cfg.get("augmentation") else None
+    return ClipDataModule(source, augmentation, Loading(**loading), seed=cfg.seed)
+
+
+def build_task(cfg: DictConfig, model: "nn.Module") -> "SegmentationTask":
+    """The LightningModule around `model`, ready to train."""
+    from davis_exp.task import SegmentationTask
+
+    task = plain(cfg.task)
+    if task.pop("compile", False):
+        model.compile()
+    config.check_call(SegmentationTask, task, "task", given=("model", "inference"))
+    return SegmentationTask(
+        model,
+        loss=make(cfg.loss, "loss"),
+        optimizer=make(cfg.optimizer, "optimizer"),
+        scheduler=make(cfg.scheduler, "scheduler"),
+        inference=inference(cfg),
+        seed=cfg.seed,
+        config=plain(cfg),
+        **task,
+    )
+
+
+def inference(cfg: DictConfig) -> Any:
+    """How sequences are run; frames are seen at `inference.size`, or else at the size of the training clips."""
+    from davis_exp.inference import Inference
+
+    how = plain(cfg.inference)
+    config.check_call(Inference, how, "inference", given=())
+    size = how.pop("size") or cfg.data.get("size")
+    return Inference(size=tuple(size) if size else None, **how)
+
+
+def build_callbacks(cfg: DictConfig) -> "list[pl.Callback]":
+    """The callbacks that go with training."""
+    return [make(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node]
+
+
+def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]") -> "pl.Trainer":
+    """Lightning's Trainer and its logger, keeping everything under `output`."""
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
+    logger = make(cfg.logger, "logger")(save_dir=str(output)) if cfg.get("logger") else False
+    trainer = make(cfg.trainer, "trainer")
+    return trainer(
+        default_root_dir=str(output),
+        callbacks=callbacks,
+        logger=logger,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # clips are sharded by our own sampler, sequences whole
+    )
+
+
+# ---- checkpoints ------------------------------------------------------------------------------------
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of ours as a plain dictionary; BadInput if it is none. Nothing in it is executed."""
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"checkpoint: no file {path}; give a run's checkpoints/best.ckpt")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BadInput(f"checkpoint: {path} is no checkpoint of davis-exp ({' '.join(str(error).split())[:120]})") from error
+    if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
+        raise BadInput(f"checkpoint: {path} has no config in it; only checkpoints written by davis-exp can be used")
+    return checkpoint
+
+
+def restore(checkpoint: dict[str, Any]) -> "nn.Module":
+    """The model of a checkpoint with its weights (the averaged ones where it has them)."""
+    model = build_model(OmegaConf.create(checkpoint["config"]))
+    prefix = "model."
+    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise BadInput(f"checkpoint: its weights do not fit its model: {' '.join(str(error).split())[:200]}") from error
+    return model

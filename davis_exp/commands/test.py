@@ -1,0 +1,46 @@
+"""davis-exp test: checkpoint → results, scored where masks exist."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from davis_exp import budget, build, config, status
+from davis_exp.evaluate import evaluate
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig, output: Path) -> int:
+    """Tests the model of `cfg.checkpoint` on `cfg.data` in `output`; returns the exit code.
+
+    The checkpoint brings its own model; what `cfg` leaves null (inference size and windows) is the checkpoint's too.
+    Raises BadInput for a checkpoint or data that cannot be used, OverBudget if the checkpoint is over its budget.
+    """
+    checkpoint = build.read_checkpoint(cfg.checkpoint)
+    trained = OmegaConf.create(checkpoint["config"])
+    for key in ("window", "stride"):
+        if cfg.inference[key] is None:
+            cfg.inference[key] = trained.inference[key]
+    if cfg.inference.size is None:
+        cfg.inference.size = trained.inference.size or trained.data.size
+    cost = build.cost(OmegaConf.merge(trained, {"inference": cfg.inference}))
+    log.info("%s", cost.table(trained.budget.limit))
+    budget.guard(cost, trained.budget.limit)
+    status.update(output, nparams=cost.nparams, nflops=cost.nflops)
+
+    from davis_exp.task import SegmentationTask
+
+    data = build.build_data(cfg)
+    task = SegmentationTask(build.restore(checkpoint), inference=build.inference(cfg), seed=cfg.seed)
+    metadata = {
+        "nparams": cost.nparams,
+        "nflops": cost.nflops,
+        "config_digest": config.digest(trained),
+        "checkpoint_digest": hashlib.sha256(Path(cfg.checkpoint).read_bytes()).hexdigest(),
+        "data": data.describe(),
+    }
+    trainer = build.build_trainer(cfg, output, [])
+    evaluate(trainer, task, data, output, metadata)
+    return 0

@@ -1,0 +1,52 @@
+"""davis-exp train: compose → guard → fit → test → results → score."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from davis_exp import budget, build, config, status
+from davis_exp.evaluate import evaluate
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig, output: Path) -> int:
+    """Trains the composed model in `output` and tests it; returns the exit code.
+
+    Raises BadInput for settings or data that cannot work and OverBudget before anything is loaded or written.
+    """
+    cost = build.cost(cfg)
+    log.info("%s", cost.table(cfg.budget.limit))
+    budget.guard(cost, cfg.budget.limit)
+    status.update(output, nparams=cost.nparams, nflops=cost.nflops)
+
+    # Lightning is slow to import: not before the budget has been checked.
+    import pytorch_lightning as pl
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build.build_data(cfg)
+    data.setup("fit")  # bad data is found before a model is built
+    model = build.build_model(cfg)
+    last = output / "checkpoints" / "last.ckpt"
+    resumed = cfg.resume is not None and last.is_file()
+    if not resumed:
+        model.load_weights()
+    task = build.build_task(cfg, model)
+    trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg))
+    trainer.fit(task, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+    metadata = {"nparams": cost.nparams, "nflops": cost.nflops, "config_digest": config.digest(cfg)}
+    best = output / "checkpoints" / "best.ckpt"
+    if best.is_file():
+        task.load_state_dict(build.read_checkpoint(best)["state_dict"])
+        metadata["checkpoint_digest"] = hashlib.sha256(best.read_bytes()).hexdigest()
+    holdout = trainer.callback_metrics.get("val/J")
+    scored = evaluate(trainer, task, data, output, {**metadata, "data": data.describe()})
+    status.update(output, objective=None if holdout is None else float(holdout))
+    if scored is not None:
+        log.info("score: %s", output / "score.json")
+    return 0

@@ -1,0 +1,44 @@
+"""What `train` and `test` share: a tested model → results folder → score.json and a table on the screen."""
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from davis_exp.callbacks.results import ResultsArtifact
+from davis_exp.results.artifact import Results
+from davis_exp.results.scoring import baselines, score, score_table
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from davis_exp.data.datamodule import ClipDataModule
+    from davis_exp.task import SegmentationTask
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(
+    trainer: "pl.Trainer", task: "SegmentationTask", data: "ClipDataModule", output: Path, metadata: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Runs the test sequences through the model, writes `output/results` and, where masks exist, `output/score.json`.
+
+    Returns the score, or None where the test sequences have no masks. Raises BadInput for unreadable data.
+    """
+    folder = output / "results"
+    trainer.callbacks.append(ResultsArtifact(folder, metadata))  # type: ignore[attr-defined]
+    trainer.test(task, datamodule=data, verbose=False)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    results = Results.open(folder)
+    log.info("results: %d masks in %s", len(results.paths), folder)
+
+    sequences = data.test_sequences
+    if not all(sequence.labelled for sequence in sequences):
+        log.info("score: none, the test sequences have no masks")
+        return None
+    scored = score(results, sequences)
+    scored["baselines"] = baselines(sequences)
+    (output / "score.json").write_text(json.dumps(scored, indent=2) + "\n")
+    log.info("%s", score_table(scored))
+    return scored

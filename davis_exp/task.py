@@ -1,0 +1,116 @@
+"""The LightningModule: how a segmenter learns, is validated by sequence, and hands its masks on."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from davis_exp.data.sequences import Sequence
+from davis_exp.inference import Inference, predict
+from davis_exp.metrics.jaccard import jaccard
+
+MaskSink = Callable[[int, np.ndarray, str], None]  # global index, (H, W) uint8 confidence, frame id
+
+
+class SegmentationTask(pl.LightningModule):
+    """Trains a segmenter on clips and runs it on whole sequences.
+
+    Args:
+        model: a Segmenter (see `davis_exp.models.segmenter`).
+        loss: called with (Prediction, masks (B,T,1,H,W) float) → scalar.
+        optimizer: called with parameter groups → Optimizer.
+        scheduler: called with (optimizer, total_steps=…) → LRScheduler, stepped every optimizer step.
+        inference: how sequences are read and windows are laid.
+        encoder_lr_factor: the encoder's learning rate as a fraction of the optimizer's.
+        channels_last: lay 4-D weights out as NHWC, which some convolutions prefer.
+        seed: what each epoch's random numbers (dropout, drop path) start from.
+        config: the whole resolved config, plain containers: it makes the checkpoint self-contained.
+
+    Batches are {"frames": uint8 (B,T,3,H,W), "masks": uint8 (B,T,1,H,W)}; validation and test receive
+    `Sequence` objects. `mask_sink`, when set, is given every mask of a test.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        loss: nn.Module | None = None,
+        optimizer: Callable[[Iterable], Optimizer] | None = None,
+        scheduler: Callable[..., Any] | None = None,
+        inference: Inference,
+        encoder_lr_factor: float = 1.0,
+        channels_last: bool = False,
+        seed: int = 0,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last) if channels_last else model  # type: ignore[call-overload]
+        self.loss = loss
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.inference = inference
+        self.encoder_lr_factor = encoder_lr_factor
+        self.seed = seed
+        self.config = config or {}
+        self.mask_sink: MaskSink | None = None
+        self._val_j: list[float] = []  # one mean J per sequence of the running validation
+
+    # ---- training -----------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout and drop path draw from the global generator: started anew each epoch, a run resumed at an
+        # epoch's end draws what the uninterrupted one does.
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        frames = batch["frames"].float() / 255
+        prediction, _ = self.model(frames)
+        assert self.loss is not None
+        loss = self.loss(prediction, batch["masks"].float())
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(frames))
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        assert self.optimizer is not None
+        assert self.scheduler is not None
+        encoder = getattr(self.model, "encoder", None)
+        encoder_ids = {id(p) for p in encoder.parameters()} if encoder is not None else set()
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if id(p) not in encoder_ids], "name": "rest"},
+            {"params": [p for p in trained if id(p) in encoder_ids], "name": "encoder"},
+        ]
+        optimizer = self.optimizer([group for group in groups if group["params"]])
+        for group in optimizer.param_groups:
+            if group["name"] == "encoder":
+                group["lr"] *= self.encoder_lr_factor
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.scheduler(optimizer, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # ---- whole sequences ----------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self._val_j = []
+
+    def validation_step(self, sequence: Sequence, batch_idx: int) -> None:
+        masks = predict(self.model, sequence, self.inference, self.device)
+        scores = [jaccard(confidence >= 128, sequence.mask(i) > 0) for i, confidence in masks]
+        self._val_j.append(float(np.mean(scores)))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/J", float(np.mean(self._val_j)), prog_bar=True)
+
+    def test_step(self, sequence: Sequence, batch_idx: int) -> None:
+        for i, confidence in predict(self.model, sequence, self.inference, self.device):
+            if self.mask_sink is not None:
+                self.mask_sink(sequence.index[i], confidence, sequence.frame_ids[i])
+
+    # ---- checkpoints --------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config

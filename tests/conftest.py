@@ -1,0 +1,29 @@
+"""Fixtures for every test: where real data lives, and an environment in which nothing reaches outside."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout, or a skip that says what is missing."""
+    root = Path(os.environ.get("DAVIS_EXP_SHARED", REPO.parent / "shared"))
+    if not root.is_dir():
+        pytest.skip(f"no real data at {root} (set DAVIS_EXP_SHARED)")
+    return root
+
+
+@pytest.fixture(scope="session")
+def davis_root(shared: Path) -> Path:
+    """DAVIS-2016: `train` at 360p and six `val` sequences at 480p, in DAVIS layout."""
+    root = shared / "davis2016"
+    if not root.is_dir():
+        pytest.skip(f"no DAVIS-2016 at {root}")
+    return root
