@@ -1,9 +1,9 @@
 """Config → objects: the only place that instantiates. torch is imported here; Lightning only by what needs it."""
 
 import dataclasses
-import inspect
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What Lightning warns of that is meant so, or its own affair.
+MEANT = (
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*WeightAveraging callback, but loading a checkpoint outside.*",
+    ".*The number of training batches .* is smaller than the logging interval.*",
+    ".*GPU available but not used.*",
+)
 PARTS = ("encoder", "temporal", "decoder", "flow")  # root groups that a composed model is made of
 
 
@@ -32,8 +41,8 @@ def plain(cfg: Any) -> Any:
     return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
 
 
-def make(node: Any, key: str, **given: Any) -> Any:
-    """Instantiates the config node at `key`, completed with `given`; whatever it refuses becomes BadInput.
+def make(node: Any, key: str) -> Any:
+    """Instantiates the config node at `key`; whatever it refuses becomes BadInput.
 
     Every `_target_` below the node is checked against its signature first, so that a wrong key is named as the
     user wrote it and nothing half-built is left.
@@ -41,31 +50,33 @@ def make(node: Any, key: str, **given: Any) -> Any:
     node = plain(node)
     if not isinstance(node, dict) or "_target_" not in node:
         raise BadInput(f"{key}: names no class; give it a `_target_`")
-    _check(node, key, given)
+    _check(node, key)
     try:
-        return instantiate(node, _convert_="all", **given)
+        return instantiate(node, _convert_="all")
     except hydra.errors.InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, BadInput):
             raise cause from None
-        if isinstance(cause, (TypeError, ValueError, KeyError, RuntimeError, ImportError, OSError, AssertionError)):
+        if isinstance(
+            cause, (TypeError, ValueError, KeyError, RuntimeError, ImportError, OSError, AssertionError)
+        ):
             reason = " ".join(str(cause).split()) or type(cause).__name__
             raise BadInput(f"{key}: {node['_target_']} refuses these settings: {reason}") from cause
         raise
 
 
-def _check(node: Any, key: str, given: dict[str, Any]) -> None:
+def _check(node: Any, key: str) -> None:
     if isinstance(node, list):
         for i, item in enumerate(node):
-            _check(item, f"{key}.{i}", {})
+            _check(item, f"{key}.{i}")
     if not isinstance(node, dict):
         return
     if "_target_" in node:
         target = locate(node["_target_"], key)
         arguments = {k: v for k, v in node.items() if not (k.startswith("_") and k.endswith("_"))}
-        config.check_call(target, arguments, key, given=tuple(given), partial=bool(node.get("_partial_")))
+        config.check_call(target, arguments, key, partial=bool(node.get("_partial_")))
     for name, child in node.items():
-        _check(child, f"{key}.{name}", {})
+        _check(child, f"{key}.{name}")
 
 
 def locate(target: str, key: str) -> Any:
@@ -83,9 +94,10 @@ def locate(target: str, key: str) -> Any:
 
 def build_model(cfg: DictConfig) -> "nn.Module":
     """The segmenter, with no pretrained weights loaded (`load_weights()` does that once the budget has passed)."""
-    takes = inspect.signature(locate(cfg.model["_target_"], "model")).parameters
-    parts = {name: make(cfg[name], name) for name in PARTS if name in takes and cfg.get(name)}
-    return make(cfg.model, "model", **parts)
+    model = make(cfg.model, "model")
+    if not cfg.model.get("_partial_"):
+        return model  # a whole model, which has no parts of ours
+    return model(**{name: make(cfg[name], name) for name in PARTS if cfg.get(name)})
 
 
 def cost(cfg: DictConfig) -> "Cost":
@@ -95,7 +107,7 @@ def cost(cfg: DictConfig) -> "Cost":
     with budget.empty_weights():
         model = build_model(cfg)
     how = cfg.get("inference") or {}
-    return budget.measure(model, window=how.get("window") or 8, stride=how.get("stride") or 5)
+    return budget.measure(model, window=how.get("window"), step=how.get("stride") or 1)
 
 
 # ---- data, task, trainer ----------------------------------------------------------------------------
@@ -108,9 +120,11 @@ def build_data(cfg: DictConfig) -> "ClipDataModule":
     node = plain(cfg.data)
     names = [field.name for field in dataclasses.fields(Loading)]
     loading = {name: node.pop(name) for name in names if name in node}
-    config.check_call(Loading, loading, "data", given=())
+    config.check_call(Loading, loading, "data")
     source = make(node, "data")
-    augmentation = make(cfg.augmentation, "augmentation") if cfg.get("augmentation") else None
+    augmentation = (
+        make(cfg.augmentation, "augmentation") if cfg.get("augmentation") else None
+    )  # `test` has none
     return ClipDataModule(source, augmentation, Loading(**loading), seed=cfg.seed)
 
 
@@ -139,7 +153,7 @@ def inference(cfg: DictConfig) -> Any:
     from davis_exp.inference import Inference
 
     how = plain(cfg.inference)
-    config.check_call(Inference, how, "inference", given=())
+    config.check_call(Inference, how, "inference")
     size = how.pop("size") or cfg.data.get("size")
     return Inference(size=tuple(size) if size else None, **how)
 
@@ -153,6 +167,10 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
     """Lightning's Trainer and its logger, keeping everything under `output`."""
     from pytorch_lightning.callbacks import ModelCheckpoint
 
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # no tips, no list of absent hardware
+    for message in MEANT:
+        warnings.filterwarnings("ignore", message=message)
     logger = make(cfg.logger, "logger")(save_dir=str(output)) if cfg.get("logger") else False
     trainer = make(cfg.trainer, "trainer")
     return trainer(
@@ -180,9 +198,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise BadInput(f"checkpoint: {path} is no checkpoint of davis-exp ({' '.join(str(error).split())[:120]})") from error
+        raise BadInput(
+            f"checkpoint: {path} is no checkpoint of davis-exp ({' '.join(str(error).split())[:120]})"
+        ) from error
     if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
-        raise BadInput(f"checkpoint: {path} has no config in it; only checkpoints written by davis-exp can be used")
+        raise BadInput(
+            f"checkpoint: {path} has no config in it; only checkpoints written by davis-exp can be used"
+        )
     return checkpoint
 
 
@@ -194,5 +216,7 @@ def restore(checkpoint: dict[str, Any]) -> "nn.Module":
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise BadInput(f"checkpoint: its weights do not fit its model: {' '.join(str(error).split())[:200]}") from error
+        raise BadInput(
+            f"checkpoint: its weights do not fit its model: {' '.join(str(error).split())[:200]}"
+        ) from error
     return model

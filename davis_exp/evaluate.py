@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from davis_exp.callbacks.results import ResultsArtifact
 from davis_exp.results.artifact import Results
-from davis_exp.results.scoring import baselines, score, score_table
+from davis_exp.results.scoring import score
+from davis_exp.results.table import score_table
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -19,13 +20,18 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(
-    trainer: "pl.Trainer", task: "SegmentationTask", data: "ClipDataModule", output: Path, metadata: dict[str, Any]
+    trainer: "pl.Trainer",
+    task: "SegmentationTask",
+    data: "ClipDataModule",
+    output: Path,
+    metadata: dict[str, Any],
 ) -> dict[str, Any] | None:
     """Runs the test sequences through the model, writes `output/results` and, where masks exist, `output/score.json`.
 
     Returns the score, or None where the test sequences have no masks. Raises BadInput for unreadable data.
     """
     folder = output / "results"
+    metadata = {**metadata, "dataset": type(data.source).__name__.removesuffix("Source").lower()}
     trainer.callbacks.append(ResultsArtifact(folder, metadata))  # type: ignore[attr-defined]
     trainer.test(task, datamodule=data, verbose=False)
     if trainer.interrupted:
@@ -38,7 +44,6 @@ def evaluate(
         log.info("score: none, the test sequences have no masks")
         return None
     scored = score(results, sequences)
-    scored["baselines"] = baselines(sequences)
     (output / "score.json").write_text(json.dumps(scored, indent=2) + "\n")
     log.info("%s", score_table(scored))
     return scored

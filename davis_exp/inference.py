@@ -39,7 +39,9 @@ class Inference:
         if self.window < 1:
             raise BadInput(f"inference.window: must be at least 1, got {self.window}")
         if not 1 <= self.stride <= self.window:
-            raise BadInput(f"inference.stride: must lie in 1 … {self.window} (inference.window), got {self.stride}")
+            raise BadInput(
+                f"inference.stride: must lie in 1 … {self.window} (inference.window), got {self.stride}"
+            )
         if self.size is not None and min(self.size) < 1:
             raise BadInput(f"inference.size: both sides must be at least 1, got {list(self.size)}")
 
@@ -53,9 +55,13 @@ def predict(
     """
     frames = _Frames(sequence, how.size)
     try:
-        probabilities = _stream(model, frames, device) if model.context is None else _windows(model, frames, how, device)
+        probabilities = (
+            _stream(model, frames, device) if model.context is None else _windows(model, frames, how, device)
+        )
         for i, probability in enumerate(probabilities):  # probability: (h, w)
-            full = F.interpolate(probability[None, None], frames.own_size(i), mode="bilinear", align_corners=False)
+            full = F.interpolate(
+                probability[None, None], frames.own_size(i), mode="bilinear", align_corners=False
+            )
             yield i, (full[0, 0] * 255).round().clamp(0, 255).byte().cpu().numpy()
     finally:
         frames.close()
@@ -78,13 +84,17 @@ def spans(length: int, window: int, stride: int) -> list[tuple[int, int]]:
     return [(start, start + window) for start in starts]
 
 
-def _windows(model: nn.Module, frames: "_Frames", how: Inference, device: torch.device | str) -> Iterator[Tensor]:
+def _windows(
+    model: nn.Module, frames: "_Frames", how: Inference, device: torch.device | str
+) -> Iterator[Tensor]:
     n = len(frames)
     if tuple(model.context) == (0, 0):  # type: ignore[arg-type]  # frames do not see each other: chunks, no overlap
         laid = [(start, min(start + how.window, n)) for start in range(0, n, how.window)]
     else:
         laid = spans(n, how.window, how.stride)
-    pending: deque[tuple[Tensor, int]] = deque()  # of each frame not yet given out: sum of probabilities, how many
+    pending: deque[tuple[Tensor, int]] = (
+        deque()
+    )  # of each frame not yet given out: sum of probabilities, how many
     given = 0
     for k, (start, stop) in enumerate(laid):
         with torch.inference_mode():

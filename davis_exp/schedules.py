@@ -11,7 +11,9 @@ def poly(optimizer: Optimizer, *, total_steps: int, power: float = 0.9) -> LRSch
     return PolynomialLR(optimizer, total_iters=total_steps, power=power)
 
 
-def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.05, final: float = 0.0) -> LRScheduler:
+def cosine(
+    optimizer: Optimizer, *, total_steps: int, warmup: float = 0.05, final: float = 0.0
+) -> LRScheduler:
     """Linear warm-up over the first `warmup` fraction of steps, then half a cosine from 1 down to `final`."""
     warm = round(total_steps * warmup)
 

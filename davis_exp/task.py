@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from davis_exp.data.sequences import Sequence
+from davis_exp.errors import BadInput
 from davis_exp.inference import Inference, predict
 from davis_exp.metrics.jaccard import jaccard
 
@@ -73,6 +74,14 @@ class SegmentationTask(pl.LightningModule):
         loss = self.loss(prediction, batch["masks"].float())
         self.log("train/loss", loss, prog_bar=True, batch_size=len(frames))
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        # Looked at as often as it is logged: each look waits for the device.
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0 and not torch.isfinite(outputs["loss"]):
+            raise BadInput(
+                f"the loss is {float(outputs['loss'])} at step {self.trainer.global_step}: training has diverged; "
+                "lower optimizer.lr or set trainer.gradient_clip_val=1"
+            )
 
     def configure_optimizers(self) -> Any:
         assert self.optimizer is not None

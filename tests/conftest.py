@@ -27,3 +27,18 @@ def davis_root(shared: Path) -> Path:
     if not root.is_dir():
         pytest.skip(f"no DAVIS-2016 at {root}")
     return root
+
+
+@pytest.fixture
+def compose():
+    """compose("decoder=fpn", "seed=3", config="train") → the config that the command line would get."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    from davis_exp.config import conf_dir
+
+    def composed(*overrides: str, config: str = "train"):
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return hydra_compose(config, overrides=list(overrides))
+
+    return composed

@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps: the best on the hold-out and the last one, always at the same two names."""
+"""Which checkpoints a run keeps, always under the same names."""
 
 from pathlib import Path
 from typing import Any
@@ -7,18 +7,20 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 
-class BestAndLast(ModelCheckpoint):
-    """`checkpoints/best.ckpt` by hold-out J and `checkpoints/last.ckpt`, in the run's folder whatever the logger."""
+class RunCheckpoint(ModelCheckpoint):
+    """`checkpoints/<filename>.ckpt` in the run's folder, whatever the logger.
 
-    CHECKPOINT_NAME_LAST = "last"
+    Args:
+        filename: the checkpoint's name: "best" is tested, "last" is resumed from.
+        monitor: the metric whose best checkpoint is kept; None keeps the latest.
+        mode: "max" or "min" of `monitor`.
+    """
 
-    def __init__(self, monitor: str = "val/J", mode: str = "max") -> None:
+    def __init__(self, filename: str, monitor: str | None = None, mode: str = "max") -> None:
         super().__init__(
-            filename="best",
+            filename=filename,
             monitor=monitor,
             mode=mode,
-            save_last=True,
-            save_top_k=1,
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
@@ -27,7 +29,7 @@ class BestAndLast(ModelCheckpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        # A training that ends in mid-epoch by max_steps would end unvalidated; one told to stop is validated first.
+        # A training that max_steps ends in mid-epoch would end unvalidated; one told to stop is validated first.
         if 0 < trainer.max_steps <= trainer.global_step:
             trainer.should_stop = True
 

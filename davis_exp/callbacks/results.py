@@ -31,7 +31,9 @@ class ResultsArtifact(pl.Callback):
             self._writer.close(self.metadata)
             self._writer = None
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
         if self._writer is not None:
             self._writer.abort()
             self._writer = None

@@ -26,20 +26,19 @@ def run(cfg: DictConfig, output: Path) -> int:
     if cfg.inference.size is None:
         cfg.inference.size = trained.inference.size or trained.data.size
     cost = build.cost(OmegaConf.merge(trained, {"inference": cfg.inference}))
-    log.info("%s", cost.table(trained.budget.limit))
+    log.info("%s", cost.table())
     budget.guard(cost, trained.budget.limit)
-    status.update(output, nparams=cost.nparams, nflops=cost.nflops)
+    status.update(output, nparams=cost.parameters, nflops=cost.flops)
 
     from davis_exp.task import SegmentationTask
 
     data = build.build_data(cfg)
     task = SegmentationTask(build.restore(checkpoint), inference=build.inference(cfg), seed=cfg.seed)
     metadata = {
-        "nparams": cost.nparams,
-        "nflops": cost.nflops,
+        "nparams": cost.parameters,
+        "nflops": cost.flops,
         "config_digest": config.digest(trained),
         "checkpoint_digest": hashlib.sha256(Path(cfg.checkpoint).read_bytes()).hexdigest(),
-        "data": data.describe(),
     }
     trainer = build.build_trainer(cfg, output, [])
     evaluate(trainer, task, data, output, metadata)

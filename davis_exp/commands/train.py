@@ -18,9 +18,9 @@ def run(cfg: DictConfig, output: Path) -> int:
     Raises BadInput for settings or data that cannot work and OverBudget before anything is loaded or written.
     """
     cost = build.cost(cfg)
-    log.info("%s", cost.table(cfg.budget.limit))
+    log.info("%s", cost.table())
     budget.guard(cost, cfg.budget.limit)
-    status.update(output, nparams=cost.nparams, nflops=cost.nflops)
+    status.update(output, nparams=cost.parameters, nflops=cost.flops)
 
     # Lightning is slow to import: not before the budget has been checked.
     import pytorch_lightning as pl
@@ -39,13 +39,13 @@ def run(cfg: DictConfig, output: Path) -> int:
     if trainer.interrupted:
         raise KeyboardInterrupt
 
-    metadata = {"nparams": cost.nparams, "nflops": cost.nflops, "config_digest": config.digest(cfg)}
+    metadata = {"nparams": cost.parameters, "nflops": cost.flops, "config_digest": config.digest(cfg)}
     best = output / "checkpoints" / "best.ckpt"
     if best.is_file():
         task.load_state_dict(build.read_checkpoint(best)["state_dict"])
         metadata["checkpoint_digest"] = hashlib.sha256(best.read_bytes()).hexdigest()
     holdout = trainer.callback_metrics.get("val/J")
-    scored = evaluate(trainer, task, data, output, {**metadata, "data": data.describe()})
+    scored = evaluate(trainer, task, data, output, metadata)
     status.update(output, objective=None if holdout is None else float(holdout))
     if scored is not None:
         log.info("score: %s", output / "score.json")

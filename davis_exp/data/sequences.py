@@ -1,6 +1,7 @@
 """What a sequence is: the one type that every source yields and everything after it reads. No torch here."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class Sequence(ABC):
     @property
     @abstractmethod
     def key(self) -> str:
-        """What identifies the *content* (a folder, or a generator's settings): equal keys are the same clip."""
+        """What identifies the *content* (a folder, a generator's settings): equal keys are the same clip."""
 
     @property
     @abstractmethod
@@ -40,6 +41,10 @@ class Sequence(ABC):
     @abstractmethod
     def mask(self, i: int) -> np.ndarray:
         """Mask of frame `i`: (H, W) uint8, 1 = foreground. Raises BadInput if unlabelled or unreadable."""
+
+    def frame_file(self, i: int) -> Path | None:
+        """The image file that holds frame `i`, if one does: to copy it without encoding it again."""
+        return None
 
 
 class Source(ABC):

@@ -41,7 +41,9 @@ def wandb_logger(
     if mode == "auto":
         mode = "online" if has_key() else "offline"
     offline = mode != "online"
-    log.info("W&B: %s", f"offline, kept in {save_dir}/wandb (`wandb sync` hands it in)" if offline else "online")
+    log.info(
+        "W&B: %s", f"offline, kept in {save_dir}/wandb (`wandb sync` hands it in)" if offline else "online"
+    )
     return WandbLogger(
         project=project,
         entity=entity,

@@ -1,0 +1,249 @@
+"""The `davis-exp` command: finds the sub-command, runs it, turns what it raises into a line and an exit code.
+
+Nothing is imported before it is needed: help, completion and `--cfg job` load neither torch nor a command.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import NamedTuple, NoReturn
+
+from davis_exp import __version__, config
+from davis_exp.errors import BadInput, OverBudget
+
+
+class Command(NamedTuple):
+    """A sub-command.
+
+    A Hydra command's config is conf/<name>.yaml and its module has `run(cfg, output) -> int`; a plain one's
+    module has `add_arguments(parser)` and `run(args) -> int`.
+    """
+
+    module: str
+    summary: str
+    example: str
+    hydra: bool = False
+
+
+COMMANDS = {
+    "train": Command(
+        "davis_exp.commands.train",
+        "compose a model, check its budget, train it, test it, score it",
+        "davis-exp train data=davis data.root=../davis encoder=resnet18 trainer.max_epochs=10",
+        hydra=True,
+    ),
+    "test": Command(
+        "davis_exp.commands.test",
+        "checkpoint → results, scored where masks exist",
+        "davis-exp test checkpoint=runs/default/2025-01-31_12-00-00/checkpoints/best.ckpt data=contest",
+        hydra=True,
+    ),
+    "budget": Command(
+        "davis_exp.commands.budget",
+        "what a composition costs, without training it",
+        "davis-exp budget encoder=resnet50 decoder=unetplusplus",
+        hydra=True,
+    ),
+    "predict": Command(
+        "davis_exp.commands.predict",
+        "masks and an overlay for any video, folder of frames or DAVIS sequence",
+        "davis-exp predict best.ckpt holiday.mp4 -o masks",
+    ),
+    "score": Command(
+        "davis_exp.commands.score",
+        "the contest's score and the official J and F of a results folder",
+        "davis-exp score results ../davis --json score.json",
+    ),
+    "check": Command(
+        "davis_exp.commands.check",
+        "is this a valid submission? every defect, one line each",
+        "davis-exp check results --data paths.json",
+    ),
+    "compare": Command(
+        "davis_exp.commands.compare",
+        "runs against each other, paired by sequence",
+        "davis-exp compare runs/a/2025-01-31_12-00-00 runs/b/2025-01-31_12-30-00",
+    ),
+    "leaderboard": Command(
+        "davis_exp.commands.leaderboard", "rank scored results", "davis-exp leaderboard runs/*/*"
+    ),
+    "report": Command(
+        "davis_exp.commands.report",
+        "a self-contained HTML page about a run or results",
+        "davis-exp report runs/default/2025-01-31_12-00-00",
+    ),
+    "submit": Command(
+        "davis_exp.commands.submit", "send results to W&B, as the contest asks", "davis-exp submit results"
+    ),
+    "data": Command(
+        "davis_exp.commands.data",
+        "generate, download, import, export, check or split data sets",
+        "davis-exp data generate generated --train 20 --test 5",
+    ),
+    "export": Command(
+        "davis_exp.commands.export",
+        "a checkpoint for a phone or an edge box",
+        "davis-exp export best.ckpt --format onnx",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return its exit code.
+
+    0 done, 1 failed inside, 2 bad input, 3 over budget, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)  # a copy: Lightning's relaunch re-runs sys.argv
+    if (
+        os.getcwd() not in sys.path
+    ):  # as `python -m` has it, so that a user's own classes are found either way
+        sys.path.append(os.getcwd())
+    try:
+        return _dispatch(arguments)
+    except BadInput as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        if isinstance(error, OverBudget) and error.table:
+            print(error.table, flush=True)
+        say(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except BrokenPipeError:  # `davis-exp leaderboard … | head`: nobody is reading any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def say(message: str) -> None:
+    """Write `message` to stderr as the one line that a failure gets."""
+    print(f"davis-exp: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def built() -> dict[str, Command]:
+    """The commands whose module is there."""
+    return {name: command for name, command in COMMANDS.items() if find_spec(command.module)}
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name, *rest = arguments or [""]
+    if name in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if name == "--version" or "--version" in rest:  # Hydra would answer with its own
+        print(f"davis-exp {__version__}")
+        return 0
+    if name in ("-sc", "--shell-completion"):
+        return _complete(arguments)
+    if name == "_job":  # one job of a sweep, see sweep.py
+        from davis_exp.launch import run_job
+
+        return run_job(rest[0], COMMANDS[rest[0]].module, rest[1])
+    if name not in COMMANDS or not find_spec(COMMANDS[name].module):
+        if not name:
+            raise BadInput(f"which command? {', '.join(built())} (davis-exp --help)")
+        raise BadInput(f"no command '{name}'{config.choices(name, built())}")
+    command = COMMANDS[name]
+    if not command.hydra:
+        return _run_plain(name, command, rest)
+    if "-h" in rest or "--help" in rest:
+        print(_hydra_help(name, command))
+        return 0
+    from davis_exp.launch import run_hydra
+
+    return run_hydra(name, command.module, rest)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line that says where to look, instead of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: "):
+            word = message.removeprefix("unrecognized arguments: ").split()[0]
+            message += config.choices(word, self._option_string_actions)
+        raise BadInput(f"{self.prog.removeprefix('davis-exp ')}: {message} ({self.prog} --help)")
+
+
+def _run_plain(name: str, command: Command, arguments: list[str]) -> int:
+    module = import_module(command.module)
+    parser = _Parser(
+        prog=f"davis-exp {name}",
+        description=command.summary,
+        epilog=f"example:\n  {command.example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(arguments))
+
+
+def _overview() -> str:
+    commands = built()
+    width = max(map(len, commands), default=0)
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in commands.items()]
+    return "\n".join(
+        [
+            "usage: davis-exp COMMAND …",
+            "",
+            *lines,
+            "",
+            "davis-exp COMMAND --help says more, with an example; davis-exp --version is what it says.",
+            'Completion in bash: eval "$(davis-exp -sc install=bash)"',
+        ]
+    )
+
+
+def _hydra_help(name: str, command: Command) -> str:
+    groups = config.groups(config.conf_dir(), name)
+    width = max(map(len, groups), default=0)
+    lines = []
+    for group, (default, options) in groups.items():
+        shown = [f"[{option}]" if option == default else option for option in options]
+        lines.append(f"  {group:{width}}  {', '.join(shown)}")
+    return "\n".join(
+        [
+            f"usage: davis-exp {name} [GROUP=OPTION] [KEY=VALUE] [-m]",
+            "",
+            command.summary,
+            "",
+            "example:",
+            f"  {command.example}",
+            "",
+            "groups, the default in brackets:",
+            *lines,
+            "",
+            "  --cfg job          show the composed config instead of running: every KEY is in there",
+            "  -m                 sweep: run every combination of GROUP=a,b KEY=1,2",
+            "  --config-dir DIR   a folder of your own options (or 'hydra.searchpath=[file://DIR]')",
+            "  --info defaults    which files a config is made of",
+        ]
+    )
+
+
+def _complete(arguments: list[str]) -> int:
+    """Completion as Hydra installs it: the shell asks `davis-exp -sc query=SHELL` with COMP_LINE set."""
+    from davis_exp.launch import run_hydra
+
+    hydra = [name for name, command in built().items() if command.hydra]
+    if not any(argument.startswith("query=") for argument in arguments):
+        return run_hydra(
+            hydra[0], COMMANDS[hydra[0]].module, arguments
+        )  # install and uninstall read no config
+    line = os.environ.get("COMP_LINE", "")
+    line = line[: int(os.environ.get("COMP_POINT") or len(line))]
+    words = line.split()[1:]
+    if len(words) + line.endswith(" ") < 2:
+        print(" ".join(name for name in built() if name.startswith("".join(words))))
+    elif words[0] in hydra and (line.endswith(" ") or not words[-1].startswith("-")):
+        overrides = [word for word in words[1:] if word in ("-m", "--multirun") or not word.startswith("-")]
+        os.environ["COMP_LINE"] = " ".join(["davis-exp", *overrides]) + " " * line.endswith(" ")
+        try:
+            return run_hydra(words[0], COMMANDS[words[0]].module, arguments)
+        except (
+            BadInput
+        ):  # half a word need not make sense; a completion that complains would spoil the prompt
+            return 0
+    return 0

@@ -1,0 +1,55 @@
+"""davis-exp check: is this a valid submission?"""
+
+import argparse
+from pathlib import Path
+
+from davis_exp.errors import BadInput
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="results folder, zip, or <seq>/00000.png folder"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="TRUTH", help="the data set: check indices, names and sizes too"
+    )
+    add_limit(parser)
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads (default: 2)")
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """The `--limit` that `check` and `score` share."""
+    parser.add_argument(
+        "--limit",
+        type=_limit,
+        default=50_000_000,
+        metavar="N",
+        help="most parameters allowed, or none (default: the contest's 50000000)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from davis_exp.data.sources import open_source
+    from davis_exp.results.check import defects
+    from davis_exp.results.progress import progress_bar
+
+    sequences = open_source(args.data).sequences("test") if args.data else None
+    found = 0
+    with progress_bar("checking") as progress:
+        for defect in defects(
+            args.results, sequences, limit=args.limit, workers=args.workers, progress=progress
+        ):
+            found += 1
+            print(defect)
+    if found:
+        print(f"{args.results}: {found} defect{'s' if found > 1 else ''}")
+        return BadInput.exit_code
+    against = "" if args.data else " in itself (--data compares it to a data set)"
+    print(f"{args.results}: a valid submission{against}")
+    return 0
+
+
+def _limit(text: str) -> int | None:
+    if text == "none":
+        return None
+    return int(text.replace("_", "").replace(",", ""))

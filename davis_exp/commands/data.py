@@ -1,0 +1,162 @@
+"""`davis-exp data`: generate, download and export data sets."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from davis_exp.data.download import Report
+    from davis_exp.data.sequences import Sequence
+
+STAGES = {"train": "train", "test": "val"}  # a stage's name in DAVIS layout
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "examples:\n"
+        "  davis-exp data generate data/generated --distractors 2\n"
+        "  davis-exp data download davis2016 data/DAVIS\n"
+        "  davis-exp data export data/DAVIS data/contest --to contest"
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    generate = actions.add_parser(
+        "generate",
+        help="write videos of a moving object, made from nothing, in DAVIS layout",
+        epilog="example: davis-exp data generate data/generated --distractors 2 --size 240x432",
+    )
+    generate.add_argument("out", metavar="OUT", help="new folder")
+    generate.add_argument(
+        "--train", type=int, default=24, metavar="N", help="training sequences (%(default)s)"
+    )
+    generate.add_argument("--test", type=int, default=6, metavar="N", help="test sequences (%(default)s)")
+    generate.add_argument(
+        "--distractors", type=int, default=0, metavar="K", help="resting look-alikes, 0 to 3 (%(default)s)"
+    )
+    generate.add_argument("--size", type=_size, default=(96, 160), metavar="HxW", help="of a frame (96x160)")
+    generate.add_argument(
+        "--length", type=int, default=24, metavar="T", help="frames a sequence (%(default)s)"
+    )
+    generate.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other videos")
+
+    fetch = actions.add_parser(
+        "download",
+        help="get a published data set; continues where it was interrupted",
+        epilog="example: davis-exp data download davis2016 data/DAVIS",
+    )
+    fetch.add_argument("dataset", choices=["davis2016"], help="which")
+    fetch.add_argument("out", metavar="OUT", help="new folder")
+    fetch.add_argument("--sha256", metavar="HEX", help="checksum that the archive must have")
+    fetch.add_argument("--url", help="another place to get the archive from (a zip)")
+
+    export = actions.add_parser(
+        "export",
+        help="copy a data set into the other layout",
+        epilog="example: davis-exp data export data/DAVIS data/contest --to contest",
+    )
+    export.add_argument("src", metavar="SRC", help="data set in DAVIS or contest layout")
+    export.add_argument("out", metavar="OUT", help="new folder; for the contest it gets one folder per stage")
+    export.add_argument("--to", choices=["contest", "davis"], required=True, help="layout to write")
+    export.add_argument(
+        "--stages", nargs="+", choices=list(STAGES), default=list(STAGES), help="which stages (both)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what `args.action` says. Raises BadInput."""
+    return {"generate": _generate, "download": _download, "export": _export}[args.action](args)
+
+
+def _generate(args: argparse.Namespace) -> int:
+    from davis_exp.data.export import write_davis
+    from davis_exp.data.sources.generated import GeneratedSource
+
+    height, width = args.size
+    source = GeneratedSource(
+        args.train, args.test, args.length, height, width, distractors=args.distractors, seed=args.seed
+    )
+    splits = {name: source.sequences(stage) for stage, name in STAGES.items()}
+    write_davis(splits, args.out, resolution=f"{height}p", progress=_track)
+    print(f"{args.out}: train with `davis-exp train data=davis data.root={args.out}`")
+    return 0
+
+
+def _download(args: argparse.Namespace) -> int:
+    from davis_exp.data.download import ARCHIVES, download
+
+    with _download_report() as report:
+        download(args.url or ARCHIVES[args.dataset], args.out, sha256=args.sha256, report=report)
+    print(f"{args.out}: train with `davis-exp train data=davis data.root={args.out}`")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from davis_exp.data.export import new_folder, write_contest, write_davis
+    from davis_exp.data.sources import open_source
+
+    source = open_source(args.src)
+    stages = {stage: source.sequences(stage) for stage in dict.fromkeys(args.stages)}
+    if args.to == "davis":
+        write_davis({STAGES[stage]: found for stage, found in stages.items()}, args.out, progress=_track)
+    else:
+        with new_folder(Path(args.out)) as new:
+            for stage, found in stages.items():
+                write_contest(found, new / stage, progress=_track)
+    print(f"{args.out}: {', '.join(f'{stage} {sum(map(len, s))} frames' for stage, s in stages.items())}")
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    numbers = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    if not numbers:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 96x160")
+    return int(numbers[1]), int(numbers[2])
+
+
+def _track(sequences: "list[Sequence]") -> "Iterator[Sequence]":
+    """Yield each, showing how far it is: a bar on a terminal, elsewhere a line at each tenth."""
+    from rich.progress import track
+
+    console = _console()
+    if console.is_terminal:
+        yield from track(sequences, description="sequences", console=console)
+        return
+    for done, sequence in enumerate(sequences, start=1):
+        yield sequence
+        if done * 10 // len(sequences) > (done - 1) * 10 // len(sequences):
+            console.print(f"{done} of {len(sequences)} sequences")
+
+
+@contextmanager
+def _download_report() -> "Iterator[Report]":
+    """What to call with the bytes done and in all: a bar on a terminal, elsewhere lines of text."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    console = _console()
+    if console.is_terminal:
+        columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("download", total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    said = -1
+
+    def report(done: int, total: int | None) -> None:
+        nonlocal said
+        step = done * 20 // total if total else done // 100_000_000
+        if step > said:
+            said = step
+            console.print(f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total else f"{done / 1e6:,.0f} MB")
+
+    yield report
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)

@@ -1,0 +1,72 @@
+"""davis-exp leaderboard: results ranked by the contest's score."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from davis_exp.commands.check import add_limit
+from davis_exp.errors import BadInput
+
+if TYPE_CHECKING:
+    from davis_exp.results.leaderboard import Entry
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="score.json, runs, or folders that hold some below",
+    )
+    parser.add_argument(
+        "--private",
+        type=Path,
+        metavar="TRUTH",
+        help="the paths are submissions: check and score them against this",
+    )
+    add_limit(parser)
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads (default: 2)")
+    parser.add_argument("--csv", type=Path, metavar="FILE")
+    parser.add_argument("--markdown", type=Path, metavar="FILE")
+    parser.add_argument("--html", type=Path, metavar="FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    from davis_exp.results.leaderboard import as_html, as_markdown, as_text, rows, scored_entries
+    from davis_exp.results.output import write_csv, write_text
+
+    board = rows(_private(args) if args.private else scored_entries(args.paths))
+    print(as_text(board))
+    for row in board:
+        if row["problem"]:
+            print(f"invalid: {row['problem']}")
+    if args.csv:
+        write_csv(args.csv, board)
+    if args.markdown:
+        write_text(args.markdown, as_markdown(board))
+    if args.html:
+        write_text(args.html, as_html(board))
+    return 0 if any(row["rank"] for row in board) else BadInput.exit_code
+
+
+def _private(args: argparse.Namespace) -> "list[Entry]":
+    from tempfile import TemporaryDirectory
+
+    from davis_exp.data.sources import open_source
+    from davis_exp.results.artifact import Results
+    from davis_exp.results.check import form_defects, refuse
+    from davis_exp.results.leaderboard import private_entries
+    from davis_exp.results.progress import progress_bar
+    from davis_exp.results.scoring import score
+    from davis_exp.results.truth import Truth
+
+    sequences = open_source(args.private).sequences("test")
+    with TemporaryDirectory() as kept, progress_bar("scoring") as progress:
+        truth = Truth(Path(kept))
+
+        def scored(results: Results) -> dict[str, Any]:
+            refuse(results.path, form_defects(results, sequences, args.limit))
+            return score(results, sequences, workers=args.workers, truth=truth, progress=progress)
+
+        return private_entries(args.paths, scored)

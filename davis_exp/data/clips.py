@@ -1,0 +1,134 @@
+"""Training clips: short runs of frames drawn from sequences, each a pure function of (seed, epoch, item)."""
+
+import math
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Listing
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from davis_exp.data.sequences import Sequence
+from davis_exp.errors import BadInput
+
+Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+class ClipDataset(Dataset[dict[str, Tensor]]):
+    """Clips of `length` frames from labelled sequences, addressed by (epoch, item).
+
+    The items of an epoch are spread evenly over all frames, so that long sequences give more clips. In a
+    sequence too short for the stride drawn, the stride is reduced; in one shorter than the clip, the frames
+    run back and forth.
+
+    Args:
+        sequences: where clips come from.
+        length: frames per clip.
+        stride: smallest and largest step between a clip's frames.
+        reverse: probability of playing a clip backwards.
+        clips: clips per epoch; None for frames / length.
+        seed: together with epoch and item it decides everything random.
+        augmentation: called with (T, H, W, 3) frames, (T, H, W) masks and a generator.
+    """
+
+    def __init__(
+        self,
+        sequences: Listing[Sequence],
+        length: int,
+        *,
+        augmentation: Augmentation,
+        stride: tuple[int, int] = (1, 3),
+        reverse: float = 0.5,
+        clips: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.sequences = list(sequences)
+        self.length, self.stride, self.reverse, self.seed = length, stride, reverse, seed
+        self.augmentation = augmentation
+        self._ends = np.cumsum([len(s) for s in self.sequences])
+        self.clips = clips or math.ceil(int(self._ends[-1]) / length)
+
+    def __len__(self) -> int:
+        return self.clips
+
+    def __getitem__(self, address: tuple[int, int]) -> dict[str, Tensor]:
+        """Clip (epoch, item): frames (T, 3, H, W) and masks (T, 1, H, W) in {0, 1}, uint8."""
+        epoch, item = address
+        rng = np.random.default_rng([self.seed, epoch, item])
+        sequence, indices = self.draw(item, rng)
+        frames = [sequence.frame(i) for i in indices]
+        if len({frame.shape for frame in frames}) > 1:
+            raise BadInput(
+                f"the frames of {sequence.name} differ in size: bring them to one size, or split the clip"
+            )
+        images, masks = self.augmentation(
+            np.stack(frames), np.stack([sequence.mask(i) for i in indices]), rng
+        )
+        return {
+            "frames": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
+            "masks": torch.from_numpy(np.ascontiguousarray(masks[:, None])),
+        }
+
+    def draw(self, item: int, rng: np.random.Generator) -> tuple[Sequence, list[int]]:
+        """Which sequence and which of its frames make up a clip."""
+        anchor = int((item % self.clips + rng.random()) * self._ends[-1] / self.clips)
+        number = int(np.searchsorted(self._ends, anchor, side="right"))
+        sequence = self.sequences[number]
+        # Where in the sequence the anchor lies becomes where among the possible starts the clip begins.
+        place = (anchor - (self._ends[number] - len(sequence))) / len(sequence)
+        stride = int(rng.integers(self.stride[0], self.stride[1] + 1))
+        stride = max(1, min(stride, (len(sequence) - 1) // max(1, self.length - 1)))
+        start = int(place * max(1, len(sequence) - (self.length - 1) * stride))
+        indices = [_reflect(start + k * stride, len(sequence)) for k in range(self.length)]
+        return sequence, indices[::-1] if rng.random() < self.reverse else indices
+
+
+def _reflect(i: int, n: int) -> int:
+    """Index `i` run back and forth over 0 … n-1: 0 1 2 1 0 1 … for n = 3."""
+    if n == 1:
+        return 0
+    i %= 2 * (n - 1)
+    return min(i, 2 * (n - 1) - i)
+
+
+class ClipSampler(Sampler[tuple[int, int]]):
+    """(epoch, item) pairs in an order that depends on (seed, epoch) alone, shared out over the ranks of DDP.
+
+    Every rank gets the same number; where they do not divide, the first items are given out twice.
+    Lightning calls `set_epoch`. Its own DistributedSampler must not replace this one
+    (`Trainer(use_distributed_sampler=False)`).
+
+    Args:
+        clips: items per epoch.
+        seed: decides the order, together with the epoch.
+        rank, world_size: None asks torch.distributed when iterated.
+    """
+
+    def __init__(
+        self, clips: int, seed: int = 0, rank: int | None = None, world_size: int | None = None
+    ) -> None:
+        self.clips, self.seed, self.epoch = clips, seed, 0
+        self._shard = None if rank is None or world_size is None else (rank, world_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(self.clips / self._rank_and_world()[1])
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rank, world = self._rank_and_world()
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.clips)
+        order = np.resize(order, len(self) * world)  # np.resize starts over at the end
+        return iter([(self.epoch, int(item)) for item in order[rank::world]])
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        return self._shard or rank_and_world()
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This process' rank and the number of processes; (0, 1) outside a distributed run."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

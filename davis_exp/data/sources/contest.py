@@ -1,0 +1,105 @@
+"""The contest's layout: a `paths.json` table of frames and, where labelled, their masks."""
+
+import json
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.sources.files import FileSequence
+from davis_exp.errors import BadInput
+
+TABLE = "paths.json"
+
+
+class ContestSource(Source):
+    """A data set in the contest's layout, one folder per stage.
+
+    `paths.json` is a pandas `DataFrame.to_json` with columns `raw` and, where labelled, `annotation`, and an
+    integer index, which is the frame's global index and gives the order. Paths end in <clip>/<frame>.jpg
+    below any prefix, written with either kind of slash; a prefix that is not below `root` (another machine's)
+    is left out.
+
+    Args:
+        root: the folder with the training data's `paths.json`.
+        test_root: the folder with the test data's; None tests on `root`.
+    """
+
+    def __init__(self, root: str | Path, test_root: str | Path | None = None) -> None:
+        self.roots = {"train": Path(root).expanduser(), "test": Path(test_root or root).expanduser()}
+
+    def sequences(self, stage: str) -> list[Sequence]:
+        """The clips of `stage` in order of their first index. Raises BadInput naming what is wrong where."""
+        if stage not in self.roots:
+            raise BadInput(f"a data set has the stages train and test, not {stage!r}")
+        root = self.roots[stage]
+        columns = _read_table(root / TABLE)
+        frames = _locate(root, columns["raw"])
+        masks = _locate(root, columns.get("annotation", {}))
+        clips: dict[str, list[int]] = {}
+        for index, path in sorted(frames.items()):
+            clips.setdefault(path.parent.name, []).append(index)
+        return [_clip(root, name, indices, frames, masks) for name, indices in clips.items()]
+
+
+def _clip(
+    root: Path, name: str, indices: list[int], frames: dict[int, Path], masks: dict[int, Path]
+) -> FileSequence:
+    files = [frames[i] for i in indices]
+    if len({path.stem for path in files}) < len(files):
+        raise BadInput(
+            f"{root / TABLE}: clip {name} has two frames of one name; clips need names of their own"
+        )
+    missing = [i for i in indices if i not in masks]
+    if 0 < len(missing) < len(indices):
+        raise BadInput(
+            f"{root / TABLE}: index {missing[0]} has no annotation but others of clip {name} have: add it, "
+            "or leave out the clip's annotations"
+        )
+    key = str(files[0].parent.resolve())
+    return FileSequence(name, key, files, None if missing else [masks[i] for i in indices], indices)
+
+
+def _read_table(path: Path) -> dict[str, dict[int, str]]:
+    """The columns of a `paths.json`: {column: {index: path}}, empty cells left out."""
+    try:
+        table: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(
+            f"no data set in the contest's layout at {path.parent}: looked for {TABLE}; set data.root"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read ({error}): it must be a JSON table of paths") from error
+    try:
+        columns = {
+            name: {int(index): cell for index, cell in column.items() if cell is not None}
+            for name, column in table.items()
+        }
+        texts = all(isinstance(cell, str) for column in columns.values() for cell in column.values())
+    except (AttributeError, ValueError):
+        texts = False
+    if not texts or not columns.get("raw"):
+        raise BadInput(
+            f'{path} must look like {{"raw": {{"0": "<clip>/00000.jpg", …}}, "annotation": {{…}}}}'
+        )
+    return columns
+
+
+def _locate(root: Path, column: dict[int, str]) -> dict[int, Path]:
+    """The files a column names, below `root`: as many leading folders are dropped as the first one needs."""
+    paths = {index: _parse(text) for index, text in column.items()}
+    if not paths:
+        return {}
+    first = next(iter(paths.values()))
+    for index, path in paths.items():
+        if len(path.parts) < 2:
+            raise BadInput(
+                f"{root / TABLE}: index {index}: {str(path)!r} has no clip folder (<clip>/<frame>)"
+            )
+    drop = next((n for n in range(len(first.parts) - 1) if root.joinpath(*first.parts[n:]).is_file()), None)
+    if drop is None:
+        raise BadInput(f"{root / TABLE} names {first}, which is not below {root}: restore the files")
+    return {index: root.joinpath(*path.parts[drop:]) for index, path in paths.items()}
+
+
+def _parse(text: str) -> PurePath:
+    return PureWindowsPath(text) if "\\" in text and "/" not in text else PurePosixPath(text)

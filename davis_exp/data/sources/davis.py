@@ -1,0 +1,120 @@
+"""The DAVIS layout: JPEGImages/<resolution>/<sequence>/<frame>.jpg, Annotations likewise, ImageSets lists."""
+
+from pathlib import Path, PurePosixPath
+
+from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence, by_number
+from davis_exp.errors import BadInput
+
+PREFERRED = "480p"
+
+
+class DavisSource(Source):
+    """A data set in DAVIS layout (DAVIS-2016; Perazzi et al., CVPR 2016).
+
+    A split is `ImageSets/<resolution>/<split>.txt`, with one "/JPEGImages/… /Annotations/…" line a frame, or
+    `ImageSets/<year>/<split>.txt`, with one sequence a line. Sequences come in the list's order, frames by
+    number. A sequence without an annotations folder is unlabelled.
+
+    Args:
+        root: the folder that holds JPEGImages, Annotations and ImageSets.
+        resolution: the folder below JPEGImages; None finds it per split, 480p before others.
+        train, test: the split's name for each stage.
+    """
+
+    def __init__(
+        self, root: str | Path, resolution: str | None = None, train: str = "train", test: str = "val"
+    ) -> None:
+        self.root = Path(root).expanduser()
+        self.resolution = None if resolution is None else str(resolution)
+        self.splits = {"train": train, "test": test}
+
+    def sequences(self, stage: str) -> list[Sequence]:
+        """The sequences of `stage`. Raises BadInput naming what is missing where."""
+        if stage not in self.splits:
+            raise BadInput(f"a data set has the stages train and test, not {stage!r}")
+        listed = self._read_list(self.splits[stage])
+        resolution = self._find_resolution(list(listed), self.splits[stage])
+        found: list[Sequence] = []
+        first = 0
+        for name, frames in listed.items():
+            sequence = self._sequence(name, frames.get(resolution), resolution, first)
+            found.append(sequence)
+            first += len(sequence)
+        return found
+
+    def _read_list(self, split: str) -> dict[str, dict[str, list[str]]]:
+        """What a split lists: {sequence: {resolution: [frame file names]}}; a list of names has no frames."""
+        lists = sorted(self.root.glob(f"ImageSets/*/{split}.txt"), key=lambda p: self._rank(p.parent.name))
+        if not lists:
+            others = sorted({path.stem for path in self.root.glob("ImageSets/*/*.txt")})
+            there = f"; there are {', '.join(others)}" if others else ""
+            raise BadInput(
+                f"no split {split!r} in DAVIS layout at {self.root}: looked for ImageSets/*/{split}.txt"
+                f"{there}; set data.root, or get data with `davis-exp data download davis2016 {self.root}`"
+            )
+        listed: dict[str, dict[str, list[str]]] = {}
+        for number, line in enumerate(lists[0].read_text(encoding="utf-8").splitlines(), start=1):
+            words = line.split()
+            if not words:
+                continue
+            parts = PurePosixPath(words[0].lstrip("/")).parts
+            if len(parts) == 1:
+                listed.setdefault(parts[0], {})
+            elif len(parts) == 4 and parts[0] == "JPEGImages":
+                listed.setdefault(parts[2], {}).setdefault(parts[1], []).append(parts[3])
+            else:
+                raise BadInput(
+                    f"{lists[0]} line {number}: {line.strip()!r} is neither a sequence's name nor "
+                    "/JPEGImages/<resolution>/<sequence>/<frame>.jpg"
+                )
+        if not listed:
+            raise BadInput(f"{lists[0]} lists nothing: put one sequence on each line")
+        return listed
+
+    def _rank(self, resolution: str) -> tuple[bool, str]:
+        """Sort key that puts the wanted resolution first."""
+        return resolution != (self.resolution or PREFERRED), resolution
+
+    def _find_resolution(self, names: list[str], split: str) -> str:
+        images = self.root / "JPEGImages"
+        folders = sorted((p.name for p in images.glob("*") if p.is_dir()), key=self._rank)
+        if self.resolution is not None and self.resolution not in folders:
+            raise BadInput(
+                f"no resolution {self.resolution} below {images} (there: {', '.join(folders) or 'nothing'}): "
+                "set data.resolution to one of these or to null"
+            )
+        for folder in folders[: 1 if self.resolution else None]:
+            if all((images / folder / name).is_dir() for name in names):
+                return folder
+        tried = folders[0] if folders else self.resolution or PREFERRED
+        missing = next(name for name in names if not (images / tried / name).is_dir())
+        raise BadInput(
+            f"split {split!r} lists {missing}, but there is no folder {images / tried / missing}: "
+            "restore it, or take the sequence off the list"
+        )
+
+    def _sequence(self, name: str, listed: list[str] | None, resolution: str, first: int) -> Sequence:
+        folder = self.root / "JPEGImages" / resolution / name
+        there = {path.name for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES}
+        frames = sorted((folder / file for file in listed or there), key=by_number)
+        missing = [path for path in frames if path.name not in there]
+        if missing or not frames:
+            what = f"frame {missing[0]} is missing" if missing else f"no frames in {folder}"
+            raise BadInput(f"{what}: restore it, or take it off the list in {self.root / 'ImageSets'}")
+        masks = self._masks(frames, self.root / "Annotations" / resolution / name)
+        # One scene at two resolutions is one clip: the key leaves the resolution out.
+        return FileSequence(name, f"{self.root.resolve()}/{name}", frames, masks, first)
+
+    def _masks(self, frames: list[Path], folder: Path) -> list[Path] | None:
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if not there:
+            return None
+        masks = [folder / f"{frame.stem}.png" for frame in frames]
+        missing = [path for path in masks if path.name not in there]
+        if missing:
+            raise BadInput(
+                f"mask {missing[0]} is missing ({len(missing)} of {len(masks)}): restore it, or remove "
+                f"{folder} to use the sequence unlabelled"
+            )
+        return masks

@@ -1,0 +1,39 @@
+"""How the values of a sequence's frames become three numbers, as the DAVIS evaluation does it."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+RECALL_THRESHOLD = 0.5
+DECAY_BINS = 4
+
+
+class Statistics(NamedTuple):
+    """Mean, recall (share of frames above 0.5) and decay (first quarter minus last) of one sequence."""
+
+    mean: float | None
+    recall: float | None
+    decay: float | None
+
+
+def statistics(values: Iterable[float]) -> Statistics:
+    """Statistics of one sequence's per-frame values, in frame order; all None if there is no frame.
+
+    The four bins share their border frames: bin k holds both of its ends. Borders are rounded half up.
+    """
+    raw = np.asarray(list(values), float)
+    if not len(raw):
+        return Statistics(None, None, None)
+    # the official code keeps the borders in uint8, which wraps in sequences of more than 256 frames
+    borders = np.floor(np.linspace(0, len(raw) - 1, DECAY_BINS + 1) + 0.5 + 1e-10).astype(int)
+    first, last = raw[: borders[1] + 1], raw[borders[-2] :]
+    return Statistics(
+        float(raw.mean()), float((raw > RECALL_THRESHOLD).mean()), float(first.mean() - last.mean())
+    )
+
+
+def average(values: Iterable[float | None]) -> float | None:
+    """Plain mean of the values that are there; None if there is none."""
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if present else None

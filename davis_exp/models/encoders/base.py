@@ -1,0 +1,95 @@
+"""What every encoder that sees one frame at a time has in common."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from davis_exp.errors import BadInput
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class FrameEncoder(nn.Module):
+    """A 2-D network over single frames: T is folded into the batch.
+
+    Args:
+        name: what the network is called, for messages.
+        net: (N, 3, H, W) → the maps that `features` picks its levels from. Built without weights.
+        channels, strides: of each level, fine → coarse.
+        weights: which pretrained weights `load_weights` fetches; None for none.
+        frozen: keep the network as it is: no gradients, and evaluation mode throughout.
+        mean, std: RGB statistics that the weights were trained with, for frames in [0, 1].
+    """
+
+    context = (0, 0)
+    needs_motion = False
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        net: nn.Module,
+        *,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        weights: str | None = None,
+        frozen: bool = False,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.net = net
+        self.channels = tuple(channels)
+        self.strides = tuple(strides)
+        self.temporal_strides = (1,) * len(self.strides)
+        self.weights = weights
+        self.frozen = frozen
+        # Not in the state_dict: they belong to the config, and follow the module to its device.
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        if frozen:
+            self.requires_grad_(False)
+            self.train()
+
+    def forward(self, frames: Tensor, motion: Tensor | None = None) -> list[Tensor]:
+        """Frames (B, T, 3, H, W) in [0, 1] → one (B, T, C, H/s, W/s) per level."""
+        images = (frames.flatten(0, 1) - self.mean) / self.std  # (B·T, 3, H, W)
+        return [level.unflatten(0, frames.shape[:2]) for level in self.features(images)]
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (N, 3, H, W) → one (N, C, H/s, W/s) per level."""
+        return self.net(images)
+
+    def load_weights(self) -> None:
+        """Copy pretrained weights from a second instance of the network.
+
+        Raises:
+            BadInput: they cannot be had (no such weights, no connection).
+        """
+        if self.weights is None:
+            return
+        try:
+            donor = self.donor(self.weights)
+        except Exception as error:  # each library, and each of its back ends, raises its own kind
+            raise BadInput(
+                f"encoder.weights={self.weights}: cannot load them for {self.name} ({reason(error)}): no "
+                "such weights, or no connection; set encoder.weights=null to start without"
+            ) from error
+        self.net.load_state_dict(donor.state_dict())
+
+    def donor(self, weights: str) -> nn.Module:
+        """The network again, with `weights` loaded."""
+        raise NotImplementedError(f"{type(self).__name__} has no pretrained weights")
+
+    def train(self, mode: bool = True) -> "FrameEncoder":
+        """As nn.Module.train, but a frozen encoder stays in evaluation mode."""
+        return super().train(mode and not self.frozen)
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, on one line."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

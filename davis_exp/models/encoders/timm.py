@@ -1,0 +1,63 @@
+"""Any timm model that gives a pyramid of features."""
+
+import difflib
+from typing import Any
+
+from torch import Tensor, nn
+
+from davis_exp.errors import BadInput
+from davis_exp.models.encoders.base import IMAGENET_MEAN, IMAGENET_STD, FrameEncoder, reason
+
+
+class TimmEncoder(FrameEncoder):
+    """A timm model with `features_only`.
+
+    Args:
+        name: timm's name of the architecture ("convnext_tiny").
+        weights: None; "imagenet" for the model's default weights; or the tag of others ("fb_in22k").
+        frozen: see FrameEncoder.
+        **options: passed on to `timm.create_model` (`output_stride`, `out_indices`, …).
+
+    Raises:
+        BadInput: timm has no such model, or cannot take features from it.
+    """
+
+    def __init__(self, name: str, weights: str | None = None, frozen: bool = False, **options: Any) -> None:
+        import timm  # late: it takes seconds, and only some encoders need it
+
+        if not timm.is_model(name):
+            near = difflib.get_close_matches(name, timm.list_models(), n=3)
+            raise BadInput(
+                f"encoder.name={name}: timm has no such model; near it are: {', '.join(near) or 'none'}"
+            )
+        try:
+            net: Any = timm.create_model(name, features_only=True, pretrained=False, **options)
+        except Exception as error:
+            raise BadInput(
+                f"encoder.name={name}: timm cannot take features from it, options {options} ({reason(error)})"
+            ) from error
+        trained = timm.get_pretrained_cfg(name)
+        super().__init__(
+            name,
+            net,
+            channels=net.feature_info.channels(),
+            strides=net.feature_info.reduction(),
+            weights=weights,
+            frozen=frozen,
+            mean=trained.mean if trained else IMAGENET_MEAN,
+            std=trained.std if trained else IMAGENET_STD,
+        )
+        self._options = options
+        self._channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        levels = self.net(images)
+        if self._channels_last:
+            levels = [level.permute(0, 3, 1, 2).contiguous() for level in levels]  # (N, C, h, w)
+        return levels
+
+    def donor(self, weights: str) -> nn.Module:
+        import timm
+
+        name = self.name if weights == "imagenet" else f"{self.name.split('.')[0]}.{weights}"
+        return timm.create_model(name, features_only=True, pretrained=True, **self._options)

@@ -1,0 +1,177 @@
+"""Results ranked by the contest's score."""
+
+import html
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from davis_exp.errors import BadInput
+from davis_exp.results.artifact import METADATA, PATHS, Results
+from davis_exp.results.storage import quoted
+from davis_exp.results.table import aligned, percent
+
+SCORE = "score.json"
+COLUMNS = ("rank", "name", "contest", "J&F", "parameters", "GFLOPs", "when", "who")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the board: a score, or the reason why there is none."""
+
+    name: str
+    score: dict[str, Any]
+    when: str = ""
+    problem: str = ""
+
+    @property
+    def contest(self) -> float | None:
+        """The contest's score; None without one."""
+        return self.score.get("contest", {}).get("segmentation_metric")
+
+
+def read_score(path: Path) -> dict[str, Any]:
+    """The content of a score.json file, or of the one in a folder. Raises BadInput if it is none."""
+    file = path / SCORE if path.is_dir() else path
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(
+            f"no {SCORE} at {path}: make one with davis-exp score RESULTS TRUTH --json {SCORE}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{file} cannot be read as JSON: {quoted(error)}") from error
+    parts = ("contest", "davis2016", "all_frames", "sequences")
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in parts):
+        raise BadInput(f"{file} is no score: make one with davis-exp score RESULTS TRUTH --json {SCORE}")
+    for value in (content["contest"].get("segmentation_metric"), content["davis2016"].get("J&F")):
+        if value is not None and (not isinstance(value, int | float) or not 0 <= value <= 1):
+            raise BadInput(f"{file} is no score: {quoted(value)} is not a number from 0 to 1")
+    return content
+
+
+def scored_entries(paths: Iterable[Path]) -> list[Entry]:
+    """Entries of score.json files, of the folders that hold one, and of all those below other folders.
+
+    Raises BadInput for a file that is no score, or if there is no score at all.
+    """
+    entries = []
+    for path in paths:
+        below = path.is_dir() and not (path / SCORE).is_file()
+        for own in sorted(file.parent for file in path.rglob(SCORE)) if below else [path]:
+            score = read_score(own)
+            when = score.get("created") or _modified(own / SCORE if own.is_dir() else own)
+            entries.append(Entry(_name(own), score, str(when)))
+    if not entries:
+        raise BadInput(f"no {SCORE} in what was given: score results first, or use --private TRUTH")
+    return entries
+
+
+def private_entries(paths: Iterable[Path], score: Callable[[Results], dict[str, Any]]) -> list[Entry]:
+    """Entries of submissions (results folders, zips, runs) scored by `score`; what it refuses has a reason."""
+    entries = []
+    for path in paths:
+        inner = path / "results"
+        folder = inner if (inner / PATHS).is_file() and not (path / PATHS).exists() else path
+        try:
+            results = Results.open(folder, strict=False)
+            scored = score(results)
+        except BadInput as error:
+            entries.append(Entry(_name(path), {}, problem=str(error)))
+            continue
+        stamp = folder / METADATA if folder.is_dir() else folder
+        when = str(scored.get("created") or _modified(stamp if stamp.exists() else folder))
+        entries.append(Entry(_name(path), scored, when))
+    return entries
+
+
+def rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """The board: one row an entry, best first; equal scores share a place, entries without one come last."""
+    ordered = sorted(entries, key=lambda entry: (entry.contest is None, -(entry.contest or 0), entry.name))
+    scores = [entry.contest for entry in ordered if entry.contest is not None]
+    return [
+        _row(entry, 1 + sum(other > entry.contest for other in scores) if entry.contest is not None else None)
+        for entry in ordered
+    ]
+
+
+def as_text(board: list[dict[str, Any]]) -> str:
+    """The board as an aligned table."""
+    cells = [[name for name in COLUMNS if name != "rank"], *(list(_cells(row).values())[1:] for row in board)]
+    ranks = ["rank", *(_cells(row)["rank"] for row in board)]
+    return "\n".join(f"{rank:>4}  {line}" for rank, line in zip(ranks, aligned(cells), strict=True))
+
+
+def as_markdown(board: list[dict[str, Any]]) -> str:
+    """The board as a Markdown table."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    for row in board:
+        lines.append(
+            "| " + " | ".join(html.escape(cell).replace("|", "\\|") for cell in _cells(row).values()) + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def as_html(board: list[dict[str, Any]], title: str = "Leaderboard") -> str:
+    """The board as a page of its own."""
+    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row).values()) + "</tr>"
+        for row in board
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
+<style>
+body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th, td {{ text-align: right; padding: .35rem .6rem; border-bottom: 1px solid #8884; }}
+th:nth-child(2), td:nth-child(2), th:last-child, td:last-child {{ text-align: left; }}
+</style></head>
+<body><h1>{html.escape(title)}</h1>
+<table><thead><tr>{head}</tr></thead><tbody>
+{body}
+</tbody></table></body></html>
+"""
+
+
+def _row(entry: Entry, rank: int | None) -> dict[str, Any]:
+    score = entry.score
+    return {
+        "rank": rank,
+        "name": quoted(score.get("model") or entry.name),
+        "contest": entry.contest,
+        "J&F": score.get("davis2016", {}).get("J&F"),
+        "parameters": score.get("nparams"),
+        "GFLOPs": score["nflops"] / 1e9 if isinstance(score.get("nflops"), int | float) else None,
+        "when": quoted(entry.when),
+        "who": quoted(score.get("entity") or ""),
+        "problem": entry.problem,
+    }
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    """A row as text, one cell for each of COLUMNS."""
+    parameters = row["parameters"]
+    return {
+        "rank": str(row["rank"] or "-"),
+        "name": row["name"],
+        "contest": percent(row["contest"]) if not row["problem"] else "invalid",
+        "J&F": percent(row["J&F"]),
+        "parameters": f"{parameters:,}" if isinstance(parameters, int) else "-",
+        "GFLOPs": "-" if row["GFLOPs"] is None else f"{row['GFLOPs']:.2f}",
+        "when": row["when"] or "-",
+        "who": row["who"] or "-",
+    }
+
+
+def _name(path: Path) -> str:
+    resolved = path.resolve()
+    if resolved.name == SCORE or resolved.name == "results":
+        resolved = resolved.parent
+    return f"{resolved.parent.name}/{resolved.name}" if resolved.parent.name else resolved.name
+
+
+def _modified(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime).isoformat(sep=" ", timespec="minutes")

@@ -1,0 +1,153 @@
+"""Reading results, which anyone may have made: nothing in them is trusted."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence as List
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from davis_exp.errors import BadInput
+from davis_exp.results import png
+from davis_exp.results.storage import Storage, open_storage, quoted, relative
+
+PATHS, METADATA, OUTPUTS = "paths.json", "metadata.json", "outputs"
+MAX_JSON = 2**22  # bytes: a hundred thousand frames
+HEADER_BYTES = 33
+FRAME = re.compile(r"[^/]+/[^/]+\.png")  # of a plain folder
+
+
+class Results:
+    """Results on disk: a results folder, a zip of one, or a plain folder `<sequence>/<00000>.png`.
+
+    Attributes:
+        path: where they are.
+        paths: relative file name of each index, in index order; a plain folder is numbered by name.
+        frames: id of each index ("blackswan/00000"), in index order; None if the results do not say.
+        metadata: what metadata.json holds; empty for a plain folder.
+        plain: whether this is a plain folder, whose frames are known by name only.
+        defects: what is wrong with paths.json and metadata.json, one sentence each.
+    """
+
+    def __init__(self, path: Path, storage: Storage) -> None:
+        self.path, self.storage = path, storage
+        self.defects: list[str] = []
+        self.paths: dict[int, str] = {}
+        self.frames: list[str] | None = None
+        self.metadata: dict[str, Any] = {}
+        names = set(storage.names())
+        self.files = frozenset(names)
+        self.plain = PATHS not in names and METADATA not in names and _looks_plain(names)
+        if self.plain:
+            files = sorted(name for name in names if FRAME.fullmatch(name))
+            self.paths = dict(enumerate(files))
+            self.frames = [name.removesuffix(".png") for name in files]
+        else:
+            self._read_paths()
+            self._read_metadata()
+
+    @classmethod
+    def open(cls, path: Path | str, *, strict: bool = True) -> "Results":
+        """Open results. Raises BadInput naming the first defect; unless `strict`, they stay in `defects`."""
+        path = Path(path)
+        results = cls(path, open_storage(path))
+        if strict and results.defects:
+            more = f" (and {len(results.defects) - 1} more)" if len(results.defects) > 1 else ""
+            raise BadInput(f"{path}: {results.defects[0]}{more}")
+        return results
+
+    def header(self, index: int) -> png.Header:
+        """Header of a frame's file, checked to be 8-bit grey. Raises BadInput naming the file."""
+        name = quoted(self.paths[index])
+        head = png.header(self._bytes(index, HEADER_BYTES, head=True), name)
+        png.check_mode(head, name)
+        return head
+
+    def confidence(self, index: int) -> np.ndarray:
+        """Confidence map of a frame: (H, W) uint8. Raises BadInput naming the file if it is not one."""
+        return png.decode(self._bytes(index, png.MAX_BYTES), quoted(self.paths[index]))
+
+    def _bytes(self, index: int, limit: int, head: bool = False) -> bytes:
+        name = self.paths[index]
+        try:
+            return self.storage.read(name, limit, head)
+        except FileNotFoundError:
+            raise BadInput(f"{quoted(name)} (index {index}) is missing") from None
+
+    def _read_paths(self) -> None:
+        content = self._json(PATHS)
+        if content is None:
+            return
+        column = content.get("output") if isinstance(content, dict) else None
+        if not isinstance(column, dict):
+            example = '{"output": {"0": "outputs/00000.png", …}}'
+            self.defects.append(f"{PATHS} is of the wrong shape: write {example}")
+            return
+        if not column:
+            self.defects.append(f"{PATHS} names no file")
+        used: dict[str, int] = {}
+        for key, value in column.items():
+            if not re.fullmatch(r"0|[1-9][0-9]{0,8}", key):
+                self.defects.append(f"{PATHS}: index {quoted(key)!r} is not an integer from 0 on")
+                continue
+            try:
+                name = relative(value)
+            except BadInput as error:
+                self.defects.append(f"{PATHS}: index {key}: {error}")
+                continue
+            if name in used:
+                self.defects.append(
+                    f"{PATHS}: index {key}: duplicate: {quoted(name)} is index {used[name]}'s too"
+                )
+            used.setdefault(name, int(key))
+            self.paths[int(key)] = name
+        self.paths = dict(sorted(self.paths.items()))
+
+    def _read_metadata(self) -> None:
+        content = self._json(METADATA)
+        if content is None:
+            return
+        if not isinstance(content, dict):
+            self.defects.append(f"{METADATA} is of the wrong shape: write an object with nparams")
+            return
+        self.metadata = content
+        frames = content.get("frames")
+        if frames is None:
+            return
+        if not isinstance(frames, list) or not all(isinstance(frame, str) for frame in frames):
+            self.defects.append(f"{METADATA}: frames is not a list of names")
+        elif len(frames) != len(self.paths):
+            self.defects.append(
+                f"{METADATA}: frames names {len(frames)} frames, {PATHS} has {len(self.paths)} indices"
+            )
+        else:
+            self.frames = frames
+
+    def _json(self, name: str) -> Any:
+        repeated: list[str] = []
+
+        def unique(pairs: List[tuple[str, Any]]) -> dict[str, Any]:
+            seen = dict(pairs)
+            if len(seen) != len(pairs):
+                counts = Counter(key for key, _ in pairs)
+                repeated.extend(key for key, times in counts.items() if times > 1)
+            return seen
+
+        try:
+            content = json.loads(self.storage.read(name, MAX_JSON), object_pairs_hook=unique)
+        except FileNotFoundError:
+            self.defects.append(f"{name} is missing")
+        except BadInput as error:
+            self.defects.append(str(error))
+        except (ValueError, RecursionError) as error:
+            self.defects.append(f"{name} is not JSON: {quoted(error)}")
+        else:
+            self.defects.extend(f"{name}: duplicate: {quoted(key)!r} is written twice" for key in repeated)
+            return content
+        return None
+
+
+def _looks_plain(names: set[str]) -> bool:
+    return any(FRAME.fullmatch(name) and not name.startswith(f"{OUTPUTS}/") for name in names)

@@ -1,0 +1,179 @@
+"""Results against the truth: every frame once, all three protocols at a time."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence as List
+from functools import lru_cache
+from itertools import islice, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from davis_exp.data.sequences import Sequence
+from davis_exp.errors import BadInput
+from davis_exp.metrics.bits import Bits, overlap
+from davis_exp.metrics.protocols import (
+    THRESHOLD,
+    FrameScores,
+    binarise,
+    contest,
+    frame_scores,
+    over_sequences,
+    sequence_statistics,
+)
+from davis_exp.metrics.stability import Shape, instability, shape
+from davis_exp.results.artifact import Results
+from davis_exp.results.check import ZERO_ONE, refuse
+from davis_exp.results.matching import check_size, match
+from davis_exp.results.parallel import Progress, ordered
+from davis_exp.results.storage import quoted
+from davis_exp.results.truth import Truth
+
+log = logging.getLogger(__name__)
+
+CARRIED = ("nparams", "nflops", "dataset", "model", "entity", "created")  # from the results' metadata
+BASELINES = ("everything", "centre ellipse")
+
+
+class _Frame(NamedTuple):
+    scores: FrameScores
+    baselines: list[float | None]
+    highest: int
+
+
+def score(
+    results: Results,
+    sequences: List[Sequence],
+    *,
+    stability: List[str] | None = None,
+    workers: int = 2,
+    truth: Truth | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score results against labelled sequences: the content of score.json.
+
+    Frames are compared by `workers` threads, one frame in memory each. `stability` adds T for the sequences
+    of these names, for all of them if it is empty. `truth` may keep packed masks. Raises BadInput for
+    whatever does not match the truth or cannot be read.
+    """
+    matched = match(results, sequences)
+    refuse(results.path, matched.defects)
+    if matched.by == "index":
+        log.warning("%s names no frames: they are matched to the truth by their order alone", results.path)
+    for sequence in sequences:
+        if not sequence.labelled:
+            raise BadInput(f"{sequence.name} has no masks to score against: give a labelled data set")
+    truth = truth or Truth()
+    truth.prepare(sequences, workers)
+
+    def evaluate(task: tuple[Sequence, int]) -> _Frame:
+        sequence, i = task
+        index = matched.indices[sequence.index[i]]
+        confidence = results.confidence(index)
+        target = truth.mask(sequence, i)
+        check_size(confidence.shape, target.shape, quoted(results.paths[index]))
+        trivial = [_iou(mask, target) for mask in _trivial(target.shape)]
+        return _Frame(frame_scores(binarise(confidence), target), trivial, int(confidence.max(initial=0)))
+
+    total = sum(len(sequence) for sequence in sequences)
+    frames = list(ordered(evaluate, _frames(sequences), total, workers, progress))
+    if frames and max(frame.highest for frame in frames) == 1:
+        raise BadInput(f"{results.path}: {ZERO_ONE}")
+    scores = [frame.scores for frame in frames]
+    if stability is not None:
+
+        def predicted(index: int) -> Shape | None:
+            return shape(results.confidence(matched.indices[index]) >= THRESHOLD)
+
+        unsteady = _instabilities(
+            _marked(sequences, stability), lru_cache(maxsize=16)(predicted), workers, progress
+        )
+        indices = [index for sequence in sequences for index in sequence.index]
+        scores = [own._replace(T=unsteady.get(index)) for index, own in zip(indices, scores, strict=True)]
+    return {
+        **_summary(sequences, scores),
+        "baselines": _baseline_scores(frame.baselines for frame in frames),
+        "matched_by": matched.by,
+        **{key: results.metadata[key] for key in CARRIED if key in results.metadata},
+    }
+
+
+def baselines(sequences: List[Sequence], *, workers: int = 2) -> dict[str, float | None]:
+    """Contest score on labelled sequences of two predictions that look at no frame.
+
+    `everything` is foreground throughout; `centre ellipse` fills half the height and half the width.
+    """
+    truth = Truth()
+
+    def evaluate(task: tuple[Sequence, int]) -> list[float | None]:
+        target = truth.mask(*task)
+        return [_iou(mask, target) for mask in _trivial(target.shape)]
+
+    total = sum(len(sequence) for sequence in sequences)
+    return _baseline_scores(ordered(evaluate, _frames(sequences), total, workers))
+
+
+def _frames(sequences: List[Sequence]) -> Iterator[tuple[Sequence, int]]:
+    return ((sequence, i) for sequence in sequences for i in range(len(sequence)))
+
+
+def _marked(sequences: List[Sequence], names: List[str]) -> list[Sequence]:
+    unknown = set(names) - {sequence.name for sequence in sequences}
+    if unknown:
+        raise BadInput(f"stability: the data set has no sequence {min(unknown)!r}")
+    return [sequence for sequence in sequences if not names or sequence.name in names]
+
+
+def _instabilities(
+    sequences: List[Sequence],
+    predicted: Callable[[int], Shape | None],
+    workers: int,
+    progress: Progress | None,
+) -> dict[int, float | None]:
+    """T from each frame's mask to the next one's, by the index of the former."""
+    pairs = [pair for sequence in sequences for pair in pairwise(sequence.index)]
+    values = ordered(
+        lambda pair: instability(predicted(pair[0]), predicted(pair[1])), pairs, len(pairs), workers, progress
+    )
+    return {first: value for (first, _), value in zip(pairs, values, strict=True)}
+
+
+def _summary(sequences: List[Sequence], frames: list[FrameScores]) -> dict[str, Any]:
+    remaining = iter(frames)
+    by_sequence: dict[str, dict[str, Any]] = {}
+    for sequence in sequences:
+        own = list(islice(remaining, len(sequence)))
+        by_sequence[sequence.name] = {
+            "contest": contest(frame.iou for frame in own),
+            "davis2016": sequence_statistics(own, "davis2016"),
+            "all_frames": sequence_statistics(own, "all_frames"),
+            "frames": list(sequence.frame_ids),
+            "raw": {key: [getattr(frame, key) for frame in own] for key in FrameScores._fields},
+        }
+    return {
+        "contest": contest(frame.iou for frame in frames),
+        "davis2016": over_sequences({name: own["davis2016"] for name, own in by_sequence.items()}),
+        "all_frames": over_sequences({name: own["all_frames"] for name, own in by_sequence.items()}),
+        "sequences": by_sequence,
+    }
+
+
+@lru_cache(maxsize=8)
+def _trivial(shape: tuple[int, int]) -> tuple[Bits, ...]:
+    """The baselines' masks for a frame of this size, in the order of BASELINES."""
+    height, width = shape
+    y, x = np.ogrid[:height, :width]
+    ellipse = ((2 * y + 1 - height) / height) ** 2 + ((2 * x + 1 - width) / width) ** 2 <= 0.25
+    return Bits.of(np.ones(shape, bool)), Bits.of(ellipse)
+
+
+def _iou(prediction: Bits, truth: Bits) -> float | None:
+    intersection, union = overlap(prediction, truth)
+    return intersection / union if union else None
+
+
+def _baseline_scores(frames: Iterable[list[float | None]]) -> dict[str, float | None]:
+    columns = list(zip(*frames, strict=True)) or [()] * len(BASELINES)
+    return {
+        name: contest(column)["segmentation_metric"] for name, column in zip(BASELINES, columns, strict=True)
+    }

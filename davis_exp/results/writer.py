@@ -1,0 +1,135 @@
+"""Writing results: whole or not at all."""
+
+import json
+import os
+import secrets
+import shutil
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from davis_exp.errors import BadInput
+from davis_exp.results import png
+from davis_exp.results.reader import METADATA, OUTPUTS, PATHS
+
+
+def to_confidence(values: np.ndarray) -> np.ndarray:
+    """Confidences as the judge reads them: (H, W) uint8, a copy.
+
+    Floats are probabilities: clipped to [0, 1] and rounded, so that 0.5 becomes 128, foreground; uint8 is
+    taken as it is. Raises BadInput for other types and shapes, and for NaN.
+    """
+    if values.ndim != 2:
+        raise BadInput(f"a confidence map is (H, W), not {values.shape}")
+    if values.dtype == np.uint8:
+        return values.copy()
+    if values.dtype == bool:
+        return values.astype(np.uint8) * np.uint8(255)
+    if not np.issubdtype(values.dtype, np.floating):
+        raise BadInput(f"a confidence map is floats in [0, 1] or uint8, not {values.dtype}")
+    scaled = np.rint(np.clip(values.astype(np.float32, copy=False), 0, 1) * 255)
+    if np.isnan(scaled).any():
+        raise BadInput("a confidence map holds NaN: the model's output is broken")
+    return scaled.astype(np.uint8)
+
+
+class ResultsWriter:
+    """Writes results to a temporary folder beside `folder`, which `close` puts in its place.
+
+    Masks are encoded and written by `threads` threads; `add` waits when they fall behind, so memory stays
+    flat. As a context manager it aborts on an exception; `close` must be called either way.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 2) -> None:
+        """Raises BadInput if `folder` is there and is no results folder: it would be replaced."""
+        self.folder = Path(folder)
+        if self.folder.exists() and not _replaceable(self.folder):
+            raise BadInput(f"{self.folder} is there and holds no results: refusing to replace it")
+        self._part = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}.part")
+        (self._part / OUTPUTS).mkdir(parents=True)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="results")
+        self._slots = threading.BoundedSemaphore(4 * threads)
+        self._writes: list[Future[None]] = []
+        self._frames: dict[int, str] = {}
+
+    def __enter__(self) -> "ResultsWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.abort()
+
+    def add(self, index: int, confidence: np.ndarray, frame_id: str) -> None:
+        """Write the mask of the frame with this index: (H, W), floats in [0, 1] or uint8.
+
+        Raises BadInput for a map that `to_confidence` refuses, or an index that was added before.
+        """
+        if index in self._frames or index < 0:
+            raise BadInput(f"index {index} ({frame_id}) was added twice or is negative")
+        try:
+            image = to_confidence(confidence)
+        except BadInput as error:
+            raise BadInput(f"{frame_id}: {error}") from None
+        self._frames[index] = frame_id
+        self._slots.acquire()
+        write = self._pool.submit(self._write, self._part / _output(index), image)
+        write.add_done_callback(lambda _: self._slots.release())
+        self._writes = [pending for pending in self._writes if not pending.done() or pending.exception()]
+        self._writes.append(write)
+
+    def close(self, metadata: dict[str, Any]) -> Path:
+        """Finish all files and move the folder into place, replacing an older one; returns the folder.
+
+        `metadata` is written to metadata.json with `frames`, the frame ids in index order.
+        """
+        try:
+            for write in self._writes:
+                write.result()
+            self._pool.shutdown()
+            indices = sorted(self._frames)
+            paths = {"output": {str(index): _output(index) for index in indices}}
+            frames = {"frames": [self._frames[index] for index in indices]}
+            (self._part / PATHS).write_text(json.dumps(paths, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps({**metadata, **frames}, indent=1)
+            (self._part / METADATA).write_text(text + "\n", encoding="utf-8")
+            self._put_in_place()
+        except BaseException:
+            self.abort()
+            raise
+        return self.folder
+
+    def abort(self) -> None:
+        """Throw away what was written; an older folder stays as it is."""
+        self._pool.shutdown(cancel_futures=True)
+        shutil.rmtree(self._part, ignore_errors=True)
+
+    def _put_in_place(self) -> None:
+        old = self._part.with_suffix(".old")
+        replaced = self.folder.exists()
+        if replaced:
+            os.rename(self.folder, old)
+        try:
+            os.rename(self._part, self.folder)
+        except OSError:
+            if replaced:
+                os.rename(old, self.folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+    @staticmethod
+    def _write(path: Path, image: np.ndarray) -> None:
+        path.write_bytes(png.encode(image))
+
+
+def _output(index: int) -> str:
+    return f"{OUTPUTS}/{index:05d}.png"
+
+
+def _replaceable(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / PATHS).is_file() or not any(folder.iterdir()))

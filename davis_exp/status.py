@@ -1,0 +1,137 @@
+"""A run while it works: its folder locked, its state in status.json from the first second."""
+
+import fcntl
+import json
+import os
+import subprocess
+import time
+import traceback
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from davis_exp.errors import BadInput
+
+STATES = {0: "finished", 1: "failed", 2: "bad_input", 3: "over_budget", 130: "interrupted"}  # by exit code
+STATUS = "status.json"
+ERROR = "error.txt"  # the traceback of a run that failed inside
+
+_locks: dict[Path, IO[str]] = {}
+
+
+def lock(folder: Path) -> None:
+    """Keep every other process out of the run in `folder` until `unlock`, or until this process ends.
+
+    Raises BadInput naming the process that holds it.
+    """
+    folder = folder.resolve()
+    if folder in _locks:
+        return
+    file = (folder / ".lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        file.close()
+        raise BadInput(
+            f"{folder} is in use by another process (pid {owner}); wait until it ends, or start another run"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    _locks[folder] = file
+
+
+def unlock(folder: Path) -> None:
+    """Let others have the run in `folder`; nothing happens where this process does not hold it."""
+    file = _locks.pop(folder.resolve(), None)
+    if file is not None:
+        file.close()
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What status.json in `folder` says; empty if there is none that can be read."""
+    try:
+        return json.loads((folder / STATUS).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def update(folder: Path, **fields: Any) -> None:
+    """Set `fields` in status.json; readers see the old file or the new one, never half of one."""
+    partial = folder / f".{STATUS}.{os.getpid()}"
+    partial.write_text(json.dumps(read(folder) | fields, indent=2) + "\n")
+    partial.replace(folder / STATUS)
+
+
+def revision() -> str | None:
+    """Git revision of the checkout that this package runs from, "-dirty" if changed; None outside of one."""
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / ".git").exists():  # else git would answer for a project around our site-packages
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+class RunStatus:
+    """Context of a run: locks `folder` and keeps its status.json, from "running" to one of `STATES`.
+
+    How the run ends is read from the exception that leaves the block, or from the field `exit_code` where
+    none does. Nothing is swallowed; the traceback of what is not the user's fault goes to error.txt. A
+    process that was killed leaves "running" behind, and no lock.
+    """
+
+    def __init__(self, folder: Path, **fields: Any) -> None:
+        self.folder = folder
+        self.fields = fields
+
+    def __enter__(self) -> "RunStatus":
+        lock(self.folder)
+        self.started = time.monotonic()
+        for stale in (STATUS, ERROR):  # of the run that is being resumed
+            (self.folder / stale).unlink(missing_ok=True)
+        self.update(state="running", pid=os.getpid(), started=datetime.now().isoformat(timespec="seconds"))
+        self.update(revision=revision(), **self.fields)
+        return self
+
+    def update(self, **fields: Any) -> None:
+        """Set `fields` (JSON values) in status.json."""
+        update(self.folder, **fields)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        code = read(self.folder).get("exit_code", 0) if error is None else exit_code(error)
+        if error is not None and code not in (0, 2, 3, 130):
+            (self.folder / ERROR).write_text("".join(traceback.format_exception(error)))
+        self.update(
+            state=STATES.get(code, "failed"),
+            exit_code=code,
+            error=one_line(error) if error is not None and code else None,
+            seconds=round(time.monotonic() - self.started, 3),
+        )
+        unlock(self.folder)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that `error` ends the program with: 2 and 3 the user's, 130 Ctrl-C, otherwise 1."""
+    if isinstance(error, BadInput):
+        return error.exit_code
+    if isinstance(error, SystemExit):
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
+            return 130
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def one_line(error: BaseException) -> str:
+    """`error` as one line: the message of a BadInput as it is, anything else with its type."""
+    message = " ".join(str(error).split())
+    if isinstance(error, BadInput):
+        return message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,0 +1,128 @@
+"""A sweep's jobs: each a process of its own, so that a crash, a kill or a leak touches that job only."""
+
+import contextlib
+import json
+import math
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from davis_exp import status
+
+WORST = (
+    0.0  # objective of a job without one: a sweeper must not meet NaN, and every objective is at least this
+)
+GRACE = 60.0  # seconds that an interrupted job has for writing its state
+
+
+def run_job(command: str, folder: Path, number: int, overrides: Sequence[str]) -> float:
+    """Run the job that is composed in `folder`/.hydra and return its objective.
+
+    The child's output goes to the screen and to train.log. How it ended is read from its exit code, so a job
+    that was killed is recorded too. An interrupt of this process (KeyboardInterrupt) first ends the job.
+    """
+    arguments = [sys.executable, "-m", "davis_exp", "_job", command, str(folder)]
+    # A group of its own: Ctrl-C reaches this process alone, which hands it on exactly once.
+    with (
+        _terminable(),
+        (folder / "train.log").open("ab") as log,
+        subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            while chunk := process.stdout.read1(1 << 16):  # type: ignore[attr-defined]
+                log.write(chunk)
+                log.flush()
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+            process.wait()
+        except BaseException:
+            log.write(_stop(process))
+            raise
+        finally:
+            _settle(folder, process.returncode, number, overrides)
+    return objective(folder)
+
+
+def objective(folder: Path) -> float:
+    """What a sweeper maximises: `objective` of status.json, or the contest's score; `WORST` if unfinished."""
+    state = status.read(folder)
+    if state.get("state") != "finished":
+        return WORST
+    values = [state.get("objective")]
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        values.append(json.loads((folder / "score.json").read_text())["contest"]["segmentation_metric"])
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    return next(filter(math.isfinite, numbers), WORST)
+
+
+def summary(folders: Sequence[Path]) -> tuple[str, int]:
+    """A table of the jobs in `folders` (number, overrides, state, objective), and how many of them failed.
+
+    Over budget is an answer, not a failure.
+    """
+    jobs = sorted(
+        (status.read(folder) | {"folder": folder} for folder in folders), key=lambda j: j.get("job", 0)
+    )
+    failed = [job for job in jobs if job.get("state") not in ("finished", "over_budget")]
+    rows = [("job", "overrides", "state", "objective")]
+    for job in jobs:
+        value = f"{objective(job['folder']):.4f}" if job.get("state") == "finished" else "-"
+        rows.append(
+            (str(job.get("job", "?")), " ".join(job.get("overrides", [])), str(job.get("state")), value)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines += [f"job {job.get('job', '?')}: {job.get('error') or job.get('state')}" for job in failed]
+    return "\n".join(lines), len(failed)
+
+
+def _settle(folder: Path, code: int, number: int, overrides: Sequence[str]) -> None:
+    """Record which job this was, and how it ended where it could not say so itself."""
+    status.update(folder, job=number, overrides=list(overrides))
+    code = (
+        130 if code == -signal.SIGINT else code
+    )  # interrupted before Python could turn it into an exception
+    state = status.STATES.get(code, "failed")
+    if status.read(folder).get("state") != state:
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        status.update(folder, state=state, exit_code=code, error=f"{how}, see {folder / 'train.log'}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> bytes:
+    """Interrupt the job, give it time to end in order, and return what it still had to say."""
+    process.send_signal(signal.SIGINT)
+    try:
+        return process.communicate(timeout=GRACE)[0]
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.kill()
+        return process.communicate()[0]
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM and a hang-up interrupt, as Ctrl-C does; they would leave the job behind, running."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,178 @@
+"""The main job on small generated clips: everything that a run leaves behind, and that it can be had again."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from davis_exp import build
+from davis_exp.commands import test as test_command
+from davis_exp.commands import train
+from davis_exp.errors import BadInput, OverBudget
+
+TINY = (
+    "data=generated",
+    "encoder=pixel",
+    "decoder=pixel",
+    "data.train=4",
+    "data.test=2",
+    "data.length=6",
+    "data.height=32",
+    "data.width=48",
+    "data.size=[32,48]",
+    "data.batch_size=4",
+    "data.workers=0",
+    "data.clips_per_epoch=8",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=1",
+    "optimizer.lr=0.1",
+)
+
+
+def metrics(folder):
+    with (folder / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def trained(cfg, folder):
+    """Train in `folder`, which the command line would have made."""
+    folder.mkdir(exist_ok=True)
+    assert train.run(cfg, folder) == 0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run and its config."""
+    from hydra import compose, initialize_config_dir
+
+    from davis_exp.config import conf_dir
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=[*TINY, "callbacks=ema"])
+    folder = tmp_path_factory.mktemp("run")
+    trained(cfg, folder)
+    return cfg, folder
+
+
+def test_results_are_a_valid_submission(finished):
+    _, folder = finished
+    paths = json.loads((folder / "results/paths.json").read_text())["output"]
+    assert list(paths) == [str(i) for i in range(12)]
+    for path in paths.values():
+        with Image.open(folder / "results" / path) as image:
+            assert (image.mode, image.size) == ("L", (48, 32))
+    metadata = json.loads((folder / "results/metadata.json").read_text())
+    assert metadata["nparams"] == 4
+    assert metadata["nflops"] > 0
+    assert len(metadata["frames"]) == 12
+
+
+def test_the_score_is_that_of_the_written_masks(finished):
+    cfg, folder = finished
+    data = build.build_data(cfg)
+    data.setup("test")
+    index, ious = 0, []
+    for sequence in data.test_sequences:
+        for i in range(len(sequence)):
+            with Image.open(folder / "results" / f"outputs/{index:05d}.png") as image:
+                prediction = np.asarray(image) >= 128
+            truth = sequence.mask(i) > 0
+            if (prediction | truth).any():
+                ious.append((prediction & truth).sum() / (prediction | truth).sum())
+            index += 1
+    score = json.loads((folder / "score.json").read_text())
+    assert score["contest"]["mean_iou"] == pytest.approx(np.mean(ious))
+    assert set(score["baselines"]) == {"everything", "centre ellipse"}
+
+
+def test_checkpoints_are_self_contained_and_the_average_is_what_was_tested(finished):
+    cfg, folder = finished
+    for name in ("best", "last"):
+        checkpoint = build.read_checkpoint(folder / f"checkpoints/{name}.ckpt")
+        assert checkpoint["config"] == build.plain(cfg)
+        assert "current_model_state" in checkpoint
+        current, average = (
+            torch.cat([v.flatten().float() for v in checkpoint[key].values()])
+            for key in ("current_model_state", "state_dict")
+        )
+        assert not torch.equal(current, average)
+
+
+def test_test_reproduces_the_runs_score_from_the_checkpoint_alone(finished, compose, tmp_path):
+    _, folder = finished
+    overrides = [o for o in TINY if o.startswith("data") and "clips" not in o]
+    cfg = compose(*overrides, f"checkpoint={folder}/checkpoints/best.ckpt", config="test")
+    assert test_command.run(cfg, tmp_path) == 0
+    again, first = (json.loads((f / "score.json").read_text()) for f in (tmp_path, folder))
+    assert again["contest"] == first["contest"]
+    assert again["davis2016"] == first["davis2016"]
+
+
+def test_losses_are_logged_and_finite(finished):
+    rows = metrics(finished[1])
+    losses = [float(row["train/loss"]) for row in rows if "train/loss" in row]
+    assert len(losses) == 4  # 2 epochs of 8 clips in batches of 4
+    assert np.isfinite(losses).all()
+    assert [float(row["val/J"]) for row in rows if "val/J" in row] == pytest.approx([0.5, 0.5], abs=0.5)
+
+
+def test_one_seed_gives_equal_runs_and_another_does_not(compose, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        trained(compose(*TINY, f"seed={seed}"), tmp_path / name)
+    a, b, c = (metrics(tmp_path / name) for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(compose, tmp_path):
+    # A constant rate: what is left of a decaying one depends on how long the run was going to be.
+    settings = (*TINY, "scheduler=constant", "callbacks=ema", "temporal=none")
+    trained(compose(*settings, "trainer.max_epochs=3"), tmp_path / "whole")
+    trained(compose(*settings, "trainer.max_epochs=2"), tmp_path / "parts")
+    trained(compose(*settings, "trainer.max_epochs=3", f"resume={tmp_path}/parts"), tmp_path / "parts")
+    whole, parts = (
+        torch.load(tmp_path / f / "checkpoints/last.ckpt", weights_only=True) for f in ("whole", "parts")
+    )
+    assert whole["global_step"] == parts["global_step"] == 6
+    for key in ("state_dict", "current_model_state"):
+        assert all(torch.equal(value, parts[key][name]) for name, value in whole[key].items())
+    scores = [json.loads((tmp_path / f / "score.json").read_text())["contest"] for f in ("whole", "parts")]
+    assert scores[0] == scores[1]
+
+
+def test_a_training_that_ends_in_mid_epoch_is_validated_and_kept(compose, tmp_path):
+    train.run(compose(*TINY, "trainer.max_steps=1"), tmp_path)
+    assert any("val/J" in row for row in metrics(tmp_path))
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_over_budget_stops_before_anything_is_written(compose, tmp_path):
+    with pytest.raises(OverBudget, match="over budget by"):
+        train.run(compose(*TINY, "budget.limit=3"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_nan_loss_ends_the_training_and_says_so(compose, tmp_path):
+    with pytest.raises(BadInput, match=r"loss is (nan|inf) at step.*optimizer\.lr"):
+        train.run(
+            compose(*TINY, "optimizer.lr=1e38", "trainer.gradient_clip_val=null", "optimizer=sgd"), tmp_path
+        )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.batch_size=0", r"data\.batch_size"),
+        ("+decoder.widht=3", r"decoder\.widht"),
+        ("trainer.max_steps=ten", r"trainer\.max_steps.*int.*'ten'"),
+        ("task.encoder_lr_factor=fast", r"task\.encoder_lr_factor"),
+        ("inference.stride=9", r"inference\.stride"),
+        ("loss._target_=davis_exp.models.losses.Nope", r"loss\._target_"),
+    ],
+)
+def test_settings_that_cannot_work_name_their_key(compose, tmp_path, override, message):
+    with pytest.raises(BadInput, match=message):
+        train.run(compose(*TINY, override), tmp_path)

@@ -1,0 +1,79 @@
+"""Every option of the groups `data` and `augmentation` composes and does its work."""
+
+import numpy as np
+import pytest
+
+from davis_exp import build
+from davis_exp.config import conf_dir
+from davis_exp.data.augment import ClipAugmentation
+from davis_exp.data.datamodule import Loading
+from davis_exp.data.export import write_contest, write_davis
+from davis_exp.data.sources.generated import GeneratedSource
+from davis_exp.errors import BadInput
+
+
+def options(group):
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml") if not path.stem.startswith("_"))
+
+
+@pytest.fixture(scope="session")
+def roots(tmp_path_factory):
+    """`data` overrides that give each option a small data set of its layout; the key is the option's name."""
+    folder = tmp_path_factory.mktemp("data")
+    source = GeneratedSource(train=4, test=2, length=5, height=32, width=48)
+    train, test = source.sequences("train"), source.sequences("test")
+    davis = write_davis({"train": train, "val": test}, folder / "davis")
+    return {
+        "davis": [f"data.root={davis}"],
+        "contest": [
+            f"data.root={write_contest(train, folder / 'train')}",
+            f"data.test_root={write_contest(test, folder / 'test')}",
+        ],
+        "generated": ["data.train=4", "data.test=2", "data.length=5", "data.height=32", "data.width=48"],
+    }
+
+
+@pytest.mark.parametrize("name", options("data"))
+def test_data(compose, roots, name):
+    cfg = compose(f"data={name}", *roots[name], "data.workers=0", "data.size=[32,64]", "data.batch_size=3")
+    data = build.build_data(cfg)
+    assert data.loading == Loading(size=(32, 64), workers=0, batch_size=3)
+    data.setup(None)
+    assert [len(part) for part in (data.train_sequences, data.val_sequences, data.test_sequences)] == [
+        3,
+        1,
+        2,
+    ]
+    batch = next(iter(data.train_dataloader()))
+    assert batch["frames"].shape == (3, 4, 3, 32, 64)
+    assert 0.01 < batch["masks"].float().mean() < 0.5
+    assert next(iter(data.test_dataloader())).frame(0).shape == (32, 48, 3)
+
+
+@pytest.mark.parametrize("name", [n for n in options("data") if n != "generated"])
+def test_data_that_is_not_there_is_refused_with_what_to_do(compose, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = build.build_data(compose(f"data={name}"))
+    with pytest.raises(BadInput, match=r"set data\.root"):
+        data.setup("fit")
+
+
+@pytest.mark.parametrize("name", options("augmentation"))
+def test_augmentation(compose, name):
+    made = build.make(compose(f"augmentation={name}").augmentation, "augmentation")(size=(24, 40))
+    assert isinstance(made, ClipAugmentation)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 36, 64, 3), dtype=np.uint8)
+    results = [made(frames, frames[..., 0] // 128, np.random.default_rng(seed)) for seed in range(4)]
+    assert {r[0].shape for r in results} == {(2, 24, 40, 3)}
+    assert {r[1].shape for r in results} == {(2, 24, 40)}
+    assert len({r[0].tobytes() for r in results}) == (1 if name == "none" else 4)
+
+
+def test_real_davis_with_its_root_alone(compose, davis_root):
+    data = build.build_data(compose("data=davis", f"data.root={davis_root}"))
+    data.setup(None)
+    assert [len(part) for part in (data.train_sequences, data.val_sequences, data.test_sequences)] == [
+        24,
+        6,
+        6,
+    ]

@@ -1,0 +1,368 @@
+"""How one command carries Hydra: runs, resumed runs and sweeps, as real processes of a small stand-in app."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from davis_exp import status
+
+COMMAND = '''
+    """A command of which the config says how it goes."""
+
+    import os, signal, sys, time
+    from davis_exp import status
+    from davis_exp.errors import BadInput, OverBudget
+
+
+    def run(cfg, output):
+        print("HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR"), "argv", sys.argv[1:])
+        status.update(output, nparams=cfg.encoder.depth, objective=cfg.encoder.depth / 10)
+        match cfg.task.act:
+            case "refuse":
+                raise BadInput("data.root: no folder /x; give data.root=…")
+            case "over":
+                raise OverBudget("over budget by 3", "part  parameters")
+            case "crash":
+                raise RuntimeError("boom")
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "wait":
+                print("waiting", flush=True)
+                time.sleep(60)
+            case "lightning":
+                try:
+                    raise KeyboardInterrupt
+                except KeyboardInterrupt:
+                    exit(1)
+        return 0
+'''
+CONF = {
+    "train": """
+        defaults: [_self_, {encoder: a}, {budget: null}]
+        name: demo
+        seed: 3
+        resume: null
+        task: {act: done, note: null}
+        hydra:
+          run: {dir: "${davis_exp.run_dir:${name},${resume}}"}
+          sweep: {dir: "${davis_exp.sweep_dir:}"}
+    """,
+    "encoder/a": "{_target_: x.A, depth: 3}",
+    "encoder/a2": "{_target_: x.A, depth: 5}",
+    "encoder/_part": "{}",
+    "broken": "{defaults: [_self_], name: ",
+    "missing": '{defaults: [train, _self_], checkpoint: "???"}',
+}
+# The stand-in takes the place of conf/ and of the commands in every process, children included.
+SITE = """
+    from pathlib import Path
+    import davis_exp.commands, davis_exp.config
+    davis_exp.commands.__path__.insert(0, {commands!r})
+    davis_exp.config.conf_dir = lambda: Path({conf!r})
+"""
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A stand-in app, and the environment to run it in."""
+    files = {"commands/train.py": COMMAND} | {f"conf/{name}.yaml": text for name, text in CONF.items()}
+    files["sitecustomize.py"] = SITE.format(commands=str(tmp_path / "commands"), conf=str(tmp_path / "conf"))
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text).lstrip())
+    (tmp_path / "cwd").mkdir()
+    drop = ("PYTHONDONTWRITEBYTECODE", "HYDRA_FULL_ERROR", "LOCAL_RANK")
+    repo = Path(__file__).resolve().parent.parent
+    kept = {key: value for key, value in os.environ.items() if key not in drop}
+    return kept | {"PYTHONPATH": f"{tmp_path}:{repo}"}
+
+
+@pytest.fixture
+def app(tmp_path: Path, environment: dict[str, str]) -> Run:
+    """Runs `davis-exp train …` in an empty folder."""
+
+    def run(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "davis_exp", "train", *arguments]
+        cwd = tmp_path / "cwd"
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=cwd, env=environment | env, timeout=100
+        )
+
+    return run
+
+
+def folders(tmp_path: Path, pattern: str = "runs/demo/*") -> list[Path]:
+    return sorted((tmp_path / "cwd").glob(pattern))
+
+
+def test_a_run_has_a_folder_of_its_own_and_says_how_it_went(app: Run, tmp_path: Path) -> None:
+    done = app("encoder=a2")
+    assert (done.returncode, done.stderr) == (0, "")
+    (folder,) = folders(tmp_path)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", folder.name)
+    record = status.read(folder)
+    assert (record["state"], record["command"], record["seed"], record["nparams"]) == (
+        "finished",
+        "train",
+        3,
+        5,
+    )
+    assert len(record["digest"]) == 64
+    assert (folder / ".hydra" / "overrides.yaml").read_text() == "- encoder=a2\n"
+    # The job sees the user's environment and the command line that Lightning's relaunch has to repeat.
+    assert done.stdout.startswith("HYDRA_FULL_ERROR None argv ['train', 'encoder=a2']")
+    app()
+    assert len(folders(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("act", "code", "state", "line"),
+    [
+        ("refuse", 2, "bad_input", "davis-exp: data.root: no folder /x; give data.root=…"),
+        ("over", 3, "over_budget", "davis-exp: over budget by 3"),
+        ("lightning", 130, "interrupted", "davis-exp: interrupted"),
+        ("crash", 1, "failed", "davis-exp: failed: RuntimeError: boom, traceback in {run}/error.txt"),
+    ],
+)
+def test_a_run_that_fails_says_so_in_one_line(
+    app: Run, tmp_path: Path, act: str, code: int, state: str, line: str
+) -> None:
+    done = app(f"task.act={act}")
+    (folder,) = folders(tmp_path)
+    assert (done.returncode, done.stderr) == (
+        code,
+        line.format(run=folder.relative_to(tmp_path / "cwd")) + "\n",
+    )
+    assert status.read(folder)["state"] == state
+    assert ("part  parameters" in done.stdout) == (act == "over")
+    if act == "crash":
+        assert "RuntimeError: boom" in (folder / "error.txt").read_text()
+
+
+@pytest.mark.parametrize("act", ["refuse", "crash"])
+def test_who_asks_for_the_full_error_gets_it(app: Run, act: str) -> None:
+    done = app(f"task.act={act}", HYDRA_FULL_ERROR="1")
+    assert done.returncode == (2 if act == "refuse" else 1)
+    assert "Traceback" in done.stderr
+    assert "commands/train.py" in done.stderr
+    assert done.stdout.startswith("HYDRA_FULL_ERROR 1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["encodr=a"],
+            "encodr: no such key; did you mean 'encoder'? There are: encoder, name, resume, seed, task",
+        ),
+        (["encoder=b"], "encoder=b: no such option; there are: a, a2"),
+        (["encoder=a3"], "encoder=a3: no such option; did you mean 'encoder=a'? There are: a, a2"),
+        (["encoder.dept=3"], "encoder.dept: no such key; did you mean 'encoder.depth'? There are: depth"),
+        (
+            ["encoder=a2", "~encoder.dept"],
+            "encoder.dept: no such key; did you mean 'encoder.depth'? There are: depth",
+        ),
+        (["encoder.depth.x=3"], "encoder.depth.x: encoder.depth is a value and has no keys"),
+        (["encodr=a", "nam=x"], "encodr: no such key; davis-exp COMMAND --cfg job shows which there are"),
+        (
+            ["+encoder=a2"],
+            "encoder: given twice; write encoder=a2 without a +, or 'override encoder: a2' in a",
+        ),
+        (["+seed=4"], "+seed: 'seed' is there already; write it without the +"),
+        (
+            ["encoder=null"],
+            "a group takes the name of an option (GROUP=OPTION); to leave a group out, write ~GROUP",
+        ),
+        (["seed=x"], "seed: expected int, got 'x' (str)"),
+        (["+sede=3"], "sede: no such key; did you mean 'seed'? There are: "),
+        (["seed=1,2"], "seed=1,2: several values; add -m to sweep over them, or write seed=[1,2] for a list"),
+        (["name=["], "cannot read 'name=[': quote the value, twice for the shell: 'name=\"[\"'"),
+        (["name='x'y"], "cannot read 'name='x'y': "),
+        (["train"], "'train' is no override: write KEY=VALUE or GROUP=OPTION"),
+        (["name=a/b"], "name: 'a/b' cannot be a folder's name; give name=… without slashes"),
+        (["task.note=${nope}"], "task.note: Interpolation key 'nope' not found"),
+        (["hydra.run.dri=x"], "hydra.run.dri: no such key; did you mean 'hydra.run.dir'? There are: dir"),
+        (["hydra.searchpath=[file:///nope]"], "hydra.searchpath: there is no folder /nope"),
+        (["--config-dir", "/nope"], "Additional config directory '/nope' not found"),
+        (["--config-name", "nope"], "Cannot find primary config 'nope'."),
+        (["--config-name", "broken"], "while parsing a flow node"),
+        (["--config-name", "missing"], "checkpoint: missing; give checkpoint=…"),
+        (["--nope"], "train: unrecognized arguments: --nope (davis-exp train --help)"),
+        (["-m", "seed=1,2", "encoder=a,b"], "encoder=b: no such option; there are: a, a2"),
+        (["resume=nope"], "resume: nope is no run's folder (it has no readable .hydra)"),
+    ],
+)
+def test_what_cannot_be_composed_is_refused_in_one_line(app: Run, arguments: list[str], line: str) -> None:
+    done = app(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"davis-exp: {line}")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["--cfg", "job"], ["--cfg", "all", "--resolve"], ["--info", "config"]])
+def test_looking_at_a_config_makes_no_folder(app: Run, tmp_path: Path, arguments: list[str]) -> None:
+    done = app(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "demo" in done.stdout
+    assert list((tmp_path / "cwd").iterdir()) == []
+
+
+def test_options_and_overrides_mix_in_any_order(app: Run) -> None:
+    done = app("encoder=a2", "--cfg", "job", "name=other")
+    assert done.returncode == 0
+    assert "name: other" in done.stdout
+    assert "depth: 5" in done.stdout
+
+
+def test_without_a_hydra_folder_nothing_is_recorded(app: Run, tmp_path: Path) -> None:
+    """So Lightning starts its other ranks, which must not fight over the run, and so `budget` runs."""
+    app()
+    (folder,) = folders(tmp_path)
+    before = (folder / "status.json").read_bytes()
+    status.lock(folder)  # held by the first rank
+    try:
+        done = app(
+            f'hydra.run.dir="{folder}"',
+            "hydra.job.name=train_ddp_process_1",
+            "hydra.output_subdir=null",
+            "task.act=over",
+        )
+    finally:
+        status.unlock(folder)
+    assert done.returncode == 3
+    assert len(folders(tmp_path)) == 1
+    assert json.loads(before)["started"] == status.read(folder)["started"]
+    assert status.read(folder)["state"] == "finished"
+
+
+class TestResume:
+    def test_a_run_goes_on_with_its_own_config_in_its_own_folder(self, app: Run, tmp_path: Path) -> None:
+        own = tmp_path / "own" / "encoder"
+        own.mkdir(parents=True)
+        (own / "mine.yaml").write_text("{_target_: x.Mine, depth: 7}")
+        assert app("--config-dir", str(own.parent), "encoder=mine", "seed=5", "name=other").returncode == 0
+        (folder,) = folders(tmp_path, "runs/other/*")
+
+        assert app(f"resume={folder}", "seed=6").returncode == 0
+        assert app(f"resume='{folder}'").returncode == 0
+        assert folders(tmp_path, "runs/*/*") == [folder]
+        config = (folder / ".hydra" / "config.yaml").read_text()
+        assert "seed: 6" in config
+        assert "depth: 7" in config
+        assert f"resume: {folder}" in config
+
+    @pytest.mark.parametrize("value", ["null", "none", "auto"])
+    def test_values_that_name_no_run_start_a_new_one(self, app: Run, tmp_path: Path, value: str) -> None:
+        assert app(f"resume={value}").returncode == 0
+        assert len(folders(tmp_path)) == 1
+
+    def test_a_run_that_is_in_use_is_left_alone(self, app: Run, tmp_path: Path) -> None:
+        app()
+        (folder,) = folders(tmp_path)
+        before = {
+            path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"
+        }
+        status.lock(folder)
+        try:
+            done = app(f"resume={folder}", "seed=9")
+        finally:
+            status.unlock(folder)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"davis-exp: {folder} is in use by another process (pid {os.getpid()})")
+        assert {path: path.read_bytes() for path in before} == before
+
+    def test_only_a_single_run_can_be_resumed(self, app: Run, tmp_path: Path) -> None:
+        app()
+        (folder,) = folders(tmp_path)
+        done = app("-m", f"resume={folder}", "seed=1,2")
+        assert (done.returncode, done.stderr) == (
+            2,
+            f"davis-exp: resume={folder}: continues one run; leave out -m\n",
+        )
+
+
+class TestSweep:
+    def test_every_job_runs_whatever_becomes_of_the_others(self, app: Run, tmp_path: Path) -> None:
+        done = app("-m", "task.act=crash,over,die,done", "encoder=a2")
+        assert done.returncode == 1
+        (sweep,) = folders(tmp_path, "multirun/*")
+        assert folders(tmp_path, "runs/*") == []
+        jobs = [status.read(sweep / str(n)) for n in range(4)]
+        assert [job["state"] for job in jobs] == ["failed", "over_budget", "failed", "finished"]
+        assert [job["exit_code"] for job in jobs] == [1, 3, -9, 0]
+        assert "SIGKILL" in jobs[2]["error"]
+        assert (sweep / "3" / ".hydra" / "config.yaml").is_file()
+
+        table = done.stdout[done.stdout.index("\njob ") :].split("\n\n")[0].strip().splitlines()
+        assert [line.split() for line in table[:5]] == [
+            ["job", "overrides", "state", "objective"],
+            ["0", "task.act=crash", "encoder=a2", "failed", "-"],
+            ["1", "task.act=over", "encoder=a2", "over_budget", "-"],
+            ["2", "task.act=die", "encoder=a2", "failed", "-"],
+            ["3", "task.act=done", "encoder=a2", "finished", "0.5000"],
+        ]
+        assert table[5:] == ["job 0: RuntimeError: boom", f"job 2: {jobs[2]['error']}"]
+        log = (sweep / "0" / "train.log").read_text()  # kept, and echoed
+        assert "davis-exp: failed: RuntimeError: boom, traceback in" in log
+        assert log in done.stdout
+        assert "Traceback" not in log + done.stderr
+
+    def test_over_budget_is_an_answer_not_a_failure(self, app: Run) -> None:
+        done = app("-m", "task.act=over,done")
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_a_job_composed_without_a_hydra_folder_runs_as_well(self, app: Run, tmp_path: Path) -> None:
+        assert app("-m", "seed=1,2", "hydra.output_subdir=null").returncode == 0
+        assert [status.read(f)["seed"] for f in folders(tmp_path, "multirun/*/[01]")] == [1, 2]
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_an_interrupt_ends_the_job_in_order_and_the_sweep(
+        self, environment: dict[str, str], tmp_path: Path, number: signal.Signals
+    ) -> None:
+        command = [sys.executable, "-m", "davis_exp", "train", "-m", "task.act=wait,done"]
+        cwd = tmp_path / "cwd"
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=environment
+        ) as sweep:
+            assert sweep.stdout is not None
+            assert any(line == b"waiting\n" for line in sweep.stdout)
+            started = time.monotonic()
+            sweep.send_signal(number)
+            _, stderr = sweep.communicate(timeout=50)
+        assert time.monotonic() - started < 30
+        assert (sweep.returncode, stderr) == (130, b"davis-exp: interrupted\n")
+        (folder,) = (path.parent for path in folders(tmp_path, "multirun/*/*/status.json"))
+        record = status.read(folder)
+        assert (record["state"], record["job"]) == ("interrupted", 0)
+        with pytest.raises(ProcessLookupError):
+            os.kill(record["pid"], 0)
+
+
+def test_the_objective_is_finite_whatever_the_job_wrote(tmp_path: Path) -> None:
+    from davis_exp.sweep import objective
+
+    def value(score: Any = None, state: str = "finished", **fields: Any) -> float:
+        status.update(tmp_path, **({"objective": None} | fields), state=state)
+        (tmp_path / "score.json").write_text(json.dumps(score))
+        return objective(tmp_path)
+
+    contest = {"contest": {"segmentation_metric": 0.25}}
+    assert value() == 0.0
+    assert value(contest) == 0.25
+    assert value(contest, objective=0.5) == 0.5
+    assert value(contest, objective=float("nan")) == 0.25
+    assert value({"contest": {"segmentation_metric": float("nan")}}) == 0.0
+    assert value(contest, state="over_budget", objective=0.5) == 0.0
