@@ -107,7 +107,7 @@ class RunStatus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         code = read(self.folder).get("exit_code", 0) if error is None else exit_code(error)
-        if error is not None and code not in (0, 2, 3, 130):
+        if error is not None and not isinstance(error, BadInput) and code not in (0, 130):
             (self.folder / ERROR).write_text("".join(traceback.format_exception(error)))
         self.update(
             state=STATES.get(code, "failed"),

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from davis_exp import status
 
@@ -39,19 +40,21 @@ def run_job(command: str, folder: Path, number: int, overrides: Sequence[str]) -
             process_group=0,
         ) as process,
     ):
-        assert process.stdout is not None
+        echo = threading.Thread(target=_echo, args=(process.stdout, log))
+        echo.start()
         try:
-            while chunk := process.stdout.read1(1 << 16):  # type: ignore[attr-defined]
-                log.write(chunk)
-                log.flush()
-                sys.stdout.buffer.write(chunk)
-                sys.stdout.buffer.flush()
             process.wait()
         except BaseException:
-            log.write(_stop(process))
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+                process.wait(GRACE)
             raise
         finally:
-            _settle(folder, process.returncode, number, overrides)
+            with contextlib.suppress(ProcessLookupError):  # what it left behind: other ranks, loader workers
+                os.killpg(process.pid, signal.SIGKILL)
+            code = process.wait()
+            echo.join()
+            _settle(folder, code, number, overrides)
     return objective(folder)
 
 
@@ -68,20 +71,21 @@ def objective(folder: Path) -> float:
 
 
 def summary(folders: Sequence[Path]) -> tuple[str, int]:
-    """A table of the jobs in `folders` (number, overrides, state, objective), and how many of them failed.
+    """A table of the jobs in `folders` and how many of them failed.
 
-    Over budget is an answer, not a failure.
+    Its columns: number, the overrides that not all jobs share, state, objective. Over budget is an answer,
+    not a failure.
     """
-    jobs = sorted(
-        (status.read(folder) | {"folder": folder} for folder in folders), key=lambda j: j.get("job", 0)
-    )
+    jobs = [status.read(folder) | {"folder": folder} for folder in folders]
+    jobs.sort(key=lambda job: job.get("job", 0))
     failed = [job for job in jobs if job.get("state") not in ("finished", "over_budget")]
+    varied = [override for job in jobs for override in job.get("overrides", [])]
+    common = {override for override in varied if varied.count(override) == len(jobs) > 1}
     rows = [("job", "overrides", "state", "objective")]
     for job in jobs:
+        own = " ".join(override for override in job.get("overrides", []) if override not in common)
         value = f"{objective(job['folder']):.4f}" if job.get("state") == "finished" else "-"
-        rows.append(
-            (str(job.get("job", "?")), " ".join(job.get("overrides", [])), str(job.get("state")), value)
-        )
+        rows.append((str(job.get("job", "?")), own, str(job.get("state")), value))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     lines += [f"job {job.get('job', '?')}: {job.get('error') or job.get('state')}" for job in failed]
@@ -91,23 +95,22 @@ def summary(folders: Sequence[Path]) -> tuple[str, int]:
 def _settle(folder: Path, code: int, number: int, overrides: Sequence[str]) -> None:
     """Record which job this was, and how it ended where it could not say so itself."""
     status.update(folder, job=number, overrides=list(overrides))
-    code = (
-        130 if code == -signal.SIGINT else code
-    )  # interrupted before Python could turn it into an exception
+    if code == -signal.SIGINT:  # interrupted before Python could make an exception of it
+        code = 130
     state = status.STATES.get(code, "failed")
     if status.read(folder).get("state") != state:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         status.update(folder, state=state, exit_code=code, error=f"{how}, see {folder / 'train.log'}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> bytes:
-    """Interrupt the job, give it time to end in order, and return what it still had to say."""
-    process.send_signal(signal.SIGINT)
-    try:
-        return process.communicate(timeout=GRACE)[0]
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        process.kill()
-        return process.communicate()[0]
+def _echo(output: IO[bytes], log: IO[bytes]) -> None:
+    """Copy what the job prints to its log and to the screen, as it comes."""
+    while chunk := output.read1(1 << 16):  # type: ignore[attr-defined]
+        log.write(chunk)
+        log.flush()
+        with contextlib.suppress(OSError):  # nobody is looking any more; the log goes on
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
 
 
 @contextlib.contextmanager

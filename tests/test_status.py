@@ -29,6 +29,7 @@ def _lightning_interrupt() -> None:
         (MemoryError(), "failed", 1, "MemoryError"),
         (KeyboardInterrupt(), "interrupted", 130, "KeyboardInterrupt"),
         (SystemExit(1), "failed", 1, "SystemExit: 1"),
+        (SystemExit(7), "failed", 7, "SystemExit: 7"),
         (SystemExit(0), "finished", 0, None),
     ],
 )

@@ -28,7 +28,7 @@ class Loading:
     """
 
     size: tuple[int, int]
-    clip_length: int = 4
+    clip_length: int = 2
     clip_stride: tuple[int, int] = (1, 3)
     reverse: float = 0.5
     clips_per_epoch: int | None = None

@@ -21,8 +21,8 @@ def download(
 ) -> Path:
     """Download a zip archive and unpack it as `folder`.
 
-    The archive grows in `<folder>.zip.part` beside the folder. After an interruption the next call continues
-    it (by an HTTP Range request; a server without these starts over). The archive is removed once unpacked.
+    The archive grows in `<folder>.download.zip.part` beside the folder. After an interruption the next call
+    continues it (by an HTTP Range request; without these it starts over). It is removed once unpacked.
 
     Args:
         url: of the archive.
@@ -41,7 +41,7 @@ def download(
 
     pooch.get_logger().setLevel("WARNING")  # it announces each download, and the checksum to check next time
     folder = Path(folder).expanduser()
-    archive = folder.parent / f"{folder.name}.zip"
+    archive = folder.parent / f"{folder.name}.download.zip"
     with new_folder(folder) as new:
         try:
             pooch.retrieve(
@@ -122,7 +122,7 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 def _inside(name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in name:
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in name:
         raise BadInput(
             f"the archive holds {name!r}, which points outside: it is not the data set, do not use it"
         )

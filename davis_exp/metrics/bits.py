@@ -23,8 +23,9 @@ class Bits:
         if mask.ndim != 2:
             raise ValueError(f"a mask is (H, W), not {mask.shape}")
         height, width = mask.shape
+        flags = mask if mask.dtype in (np.bool_, np.uint8) else mask != 0
         padded = np.zeros((height, -(-width // 64) * 8), np.uint8)
-        padded[:, : -(-width // 8)] = np.packbits(mask != 0, axis=1, bitorder="little")
+        padded[:, : -(-width // 8)] = np.packbits(flags, axis=1, bitorder="little")
         return cls(padded.view("<u8").astype(np.uint64, copy=False), width)
 
     @property

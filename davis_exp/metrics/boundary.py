@@ -58,9 +58,11 @@ def dilate(words: np.ndarray, reach: int) -> np.ndarray:
     ]
     block = words[box]
     # zero words after each row keep rows apart, so that all shifting is of one contiguous line
-    line = np.pad(block, ((0, 0), (0, guard))).reshape(-1)
-    dilated = _dilate_line(line, reach, block.shape[1] + guard)
-    out[box] = dilated.reshape(len(block), -1)[:, : block.shape[1]]
+    height, width = block.shape
+    apart = np.zeros((height, width + guard), np.uint64)
+    apart[:, :width] = block
+    dilated = _dilate_line(apart.reshape(-1), reach, width + guard)
+    out[box] = dilated.reshape(height, -1)[:, :width]
     return out
 
 

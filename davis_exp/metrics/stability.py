@@ -50,7 +50,8 @@ def resample(polygon: np.ndarray) -> np.ndarray:
 def shape_contexts(points: np.ndarray) -> np.ndarray:
     """Where the other points lie as seen from each: (N, 60) shares in 5 rings of 12 directions.
 
-    Rows sum to 1. Distances are relative to their mean; points beyond the last ring are left out, each point sees itself.
+    Rows sum to 1. Distances are relative to their mean; points beyond the last ring are left out, each point
+    sees itself.
     """
     n = len(points)
     away = points[None] - points[:, None]

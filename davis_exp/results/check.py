@@ -60,6 +60,9 @@ def form_defects(
     yield from results.defects
     if not results.plain:
         yield from _metadata_defects(results, limit)
+    if not results.paths:
+        return  # there is nothing that the rest could be compared with
+    if not results.plain:
         yield from _stray_files(results)
     if sequences is not None:
         yield from match(results, sequences).defects

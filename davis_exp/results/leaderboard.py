@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from davis_exp.errors import BadInput
-from davis_exp.results.artifact import METADATA, PATHS, Results
+from davis_exp.results.artifact import Results
 from davis_exp.results.storage import quoted
 from davis_exp.results.table import aligned, percent
 
@@ -70,19 +70,16 @@ def scored_entries(paths: Iterable[Path]) -> list[Entry]:
 
 
 def private_entries(paths: Iterable[Path], score: Callable[[Results], dict[str, Any]]) -> list[Entry]:
-    """Entries of submissions (results folders, zips, runs) scored by `score`; what it refuses has a reason."""
+    """Entries of submissions (results folders, zips, runs) as `score` scores them, or its reason not to."""
     entries = []
     for path in paths:
-        inner = path / "results"
-        folder = inner if (inner / PATHS).is_file() and not (path / PATHS).exists() else path
         try:
-            results = Results.open(folder, strict=False)
+            results = Results.open(path, strict=False)
             scored = score(results)
         except BadInput as error:
             entries.append(Entry(_name(path), {}, problem=str(error)))
             continue
-        stamp = folder / METADATA if folder.is_dir() else folder
-        when = str(scored.get("created") or _modified(stamp if stamp.exists() else folder))
+        when = str(scored.get("created") or _modified(results.path))
         entries.append(Entry(_name(path), scored, when))
     return entries
 

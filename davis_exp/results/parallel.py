@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 Progress = Callable[[int, int], None]  # called with how many are done, and how many there are
 
-BATCH = 256
+BATCH = 256  # frames handed to the threads at a time
 
 
 def ordered(
@@ -23,14 +23,21 @@ def ordered(
 
     Decoding and the arithmetic of the metrics let go of the interpreter's lock, so threads do use the cores.
     """
-    items, done = iter(items), 0
     pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="frames")
     try:
-        while batch := list(islice(items, BATCH)):
-            for value in pool.map(function, batch):
-                done += 1
-                if progress:
-                    progress(done, total)
-                yield value
+        values = _batches(function, iter(items), pool.map) if workers > 1 else map(function, items)
+        for done, value in enumerate(values, 1):
+            if progress:
+                progress(done, total)
+            yield value
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _batches(
+    function: Callable[[Item], Value],
+    items: Iterator[Item],
+    parallel_map: Callable[[Callable[[Item], Value], list[Item]], Iterator[Value]],
+) -> Iterator[Value]:
+    while batch := list(islice(items, BATCH)):
+        yield from parallel_map(function, batch)

@@ -95,10 +95,9 @@ def _decode_runs(packed: bytes, head: Header) -> np.ndarray | None:
     stride = head.width + 1  # each row begins with the number of its filter: 1 is Sub
     stream = zlib.decompressobj()
     try:
-        first = stream.decompress(packed, 1)
-        if first != b"\1" or head.interlaced:
+        if head.interlaced or zlib.decompressobj().decompress(packed[:1024], 1) != b"\1":
             return None
-        raw = np.frombuffer(first + stream.decompress(stream.unconsumed_tail, head.height * stride), np.uint8)
+        raw = np.frombuffer(stream.decompress(packed, head.height * stride + 1), np.uint8)
     except zlib.error:
         return None
     if not stream.eof or len(raw) != head.height * stride or (raw[::stride] != 1).any():

@@ -14,6 +14,7 @@ from davis_exp.results import png
 from davis_exp.results.storage import Storage, open_storage, quoted, relative
 
 PATHS, METADATA, OUTPUTS = "paths.json", "metadata.json", "outputs"
+RESULTS = "results"  # in a run's folder
 MAX_JSON = 2**22  # bytes: a hundred thousand frames
 HEADER_BYTES = 33
 FRAME = re.compile(r"[^/]+/[^/]+\.png")  # of a plain folder
@@ -50,8 +51,13 @@ class Results:
 
     @classmethod
     def open(cls, path: Path | str, *, strict: bool = True) -> "Results":
-        """Open results. Raises BadInput naming the first defect; unless `strict`, they stay in `defects`."""
-        path = Path(path)
+        """Open results; a run's folder stands for the results in it.
+
+        Raises BadInput naming the first defect; unless `strict`, they stay in `defects`.
+        """
+        path = Path(path).expanduser()
+        if not (path / PATHS).exists() and (path / RESULTS / PATHS).is_file():
+            path = path / RESULTS
         results = cls(path, open_storage(path))
         if strict and results.defects:
             more = f" (and {len(results.defects) - 1} more)" if len(results.defects) > 1 else ""

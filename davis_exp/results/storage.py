@@ -78,12 +78,12 @@ class Folder:
                         yield name
 
     def read(self, name: str, limit: int, head: bool = False) -> bytes:
-        path = self.root
+        path = str(self.root)
         for part in name.split("/"):
-            path = path / part
+            path = f"{path}/{part}"
             try:
                 status = os.lstat(path)
-            except (NotADirectoryError, OSError) as error:
+            except OSError as error:
                 raise FileNotFoundError(name) from error
             if stat.S_ISLNK(status.st_mode):
                 raise BadInput(f"{quoted(name)} goes through a symbolic link: put the file itself there")

@@ -6,10 +6,11 @@ import pytest
 from davis_exp import build
 from davis_exp.config import conf_dir
 from davis_exp.data.augment import ClipAugmentation
-from davis_exp.data.datamodule import Loading
 from davis_exp.data.export import write_contest, write_davis
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.errors import BadInput
+
+LOADING = ("data.workers=0", "data.size=[32,64]", "data.batch_size=3", "data.clip_length=5")
 
 
 def options(group):
@@ -35,9 +36,9 @@ def roots(tmp_path_factory):
 
 @pytest.mark.parametrize("name", options("data"))
 def test_data(compose, roots, name):
-    cfg = compose(f"data={name}", *roots[name], "data.workers=0", "data.size=[32,64]", "data.batch_size=3")
+    cfg = compose(f"data={name}", *roots[name], *LOADING)
     data = build.build_data(cfg)
-    assert data.loading == Loading(size=(32, 64), workers=0, batch_size=3)
+    assert (data.loading.size, data.loading.batch_size, data.loading.workers) == ((32, 64), 3, 0)
     data.setup(None)
     assert [len(part) for part in (data.train_sequences, data.val_sequences, data.test_sequences)] == [
         3,
@@ -45,7 +46,7 @@ def test_data(compose, roots, name):
         2,
     ]
     batch = next(iter(data.train_dataloader()))
-    assert batch["frames"].shape == (3, 4, 3, 32, 64)
+    assert batch["frames"].shape == (3, 5, 3, 32, 64)
     assert 0.01 < batch["masks"].float().mean() < 0.5
     assert next(iter(data.test_dataloader())).frame(0).shape == (32, 48, 3)
 

@@ -53,9 +53,9 @@ def test_export_there_and_back(generated, tmp_path, capsys):
     for stage in ("train", "test"):
         one, two = (open_source(folder).sequences(stage) for folder in (generated, back))
         assert [s.frame_ids for s in one] == [s.frame_ids for s in two]
-        assert all(
-            (a.frame(1) == b.frame(1)).all() and (a.mask(1) == b.mask(1)).all() for a, b in zip(one, two)
-        )
+        for a, b in zip(one, two, strict=True):
+            assert np.array_equal(a.frame(1), b.frame(1))
+            assert np.array_equal(a.mask(1), b.mask(1))
 
 
 def test_export_of_one_stage(generated, tmp_path):

@@ -38,7 +38,9 @@ def ten(array_sequence):
 
 
 def module(source, **loading):
-    return ClipDataModule(source, AUGMENT, Loading(**({"size": [20, 30], "workers": 0} | loading)), seed=3)
+    return ClipDataModule(
+        source, AUGMENT, Loading(**({"size": [20, 30], "workers": 0, "clip_length": 4} | loading)), seed=3
+    )
 
 
 def test_loading_is_what_the_yaml_holds():

@@ -110,7 +110,7 @@ def test_download_checks_unpacks_and_reports(server, tmp_path):
 def test_an_interrupted_download_goes_on_where_it_was(server, tmp_path):
     server.break_after = 1_500_000
     assert "run the same command" in refusal(server.url, tmp_path / "DAVIS")
-    have = (tmp_path / "DAVIS.zip.part").stat().st_size
+    have = (tmp_path / "DAVIS.download.zip.part").stat().st_size
     assert 1_400_000 < have <= 1_500_000  # what is lost is less than a block
     assert not (tmp_path / "DAVIS").exists()
     server.break_after = None
@@ -123,18 +123,18 @@ def test_an_interrupted_download_goes_on_where_it_was(server, tmp_path):
 
 def test_a_server_without_ranges_starts_over(server, tmp_path):
     server.ranges = False
-    (tmp_path / "DAVIS.zip.part").write_bytes(b"x" * 1000)
+    (tmp_path / "DAVIS.download.zip.part").write_bytes(b"x" * 1000)
     assert holds_davis(download(server.url, tmp_path / "DAVIS"))
 
 
 def test_a_complete_part_needs_nothing_more(server, tmp_path):
-    (tmp_path / "DAVIS.zip.part").write_bytes(server.body)
+    (tmp_path / "DAVIS.download.zip.part").write_bytes(server.body)
     assert holds_davis(download(server.url, tmp_path / "DAVIS"))
     assert server.sent == 0
 
 
 def test_a_part_longer_than_the_file_is_dropped(server, tmp_path):
-    (tmp_path / "DAVIS.zip.part").write_bytes(server.body + b"more")
+    (tmp_path / "DAVIS.download.zip.part").write_bytes(server.body + b"more")
     assert "did not fit" in refusal(server.url, tmp_path / "DAVIS")
     assert holds_davis(download(server.url, tmp_path / "DAVIS"))
 

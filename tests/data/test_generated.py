@@ -108,7 +108,7 @@ def test_distractors_look_like_the_object():
 
 
 def test_mask_is_where_the_object_is_seen():
-    """Inverting the colours of the object's layer changes the frame inside the mask (and the blur's rim) only."""
+    """Inverting the colours of the object's layer changes the frame inside the mask and the blur's rim."""
     settings = GeneratedSource(distractors=1).settings
     for number in range(3):
         rendering.render.cache_clear()
