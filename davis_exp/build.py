@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from davis_exp.budget import Cost
-    from davis_exp.data.datamodule import ClipDataModule
+    from davis_exp.data.datamodule import ClipDataModule, Loading
     from davis_exp.task import SegmentationTask
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,15 @@ def locate(target: str, key: str) -> Any:
         raise BadInput(f"{key}._target_: cannot import {target!r}: {reason}") from error
 
 
+def check(cfg: DictConfig) -> None:
+    """Checks the nodes that training is made of before any data is read. Raises BadInput naming the key."""
+    for key in ("loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "data", "augmentation"):
+        node = plain(cfg.get(key))
+        if key == "data":
+            node = _part_loading(node)[1]
+        _check(node, key)
+
+
 # ---- model ------------------------------------------------------------------------------------------
 
 
@@ -98,6 +107,12 @@ def build_model(cfg: DictConfig) -> "nn.Module":
     if not cfg.model.get("_partial_"):
         return model  # a whole model, which has no parts of ours
     return model(**{name: make(cfg[name], name) for name in PARTS if cfg.get(name)})
+
+
+def load_weights(model: "nn.Module") -> None:
+    """Pretrained weights, where the model has some to load. Raises BadInput if they cannot be had."""
+    if hasattr(model, "load_weights"):
+        model.load_weights()  # type: ignore[operator]
 
 
 def cost(cfg: DictConfig) -> "Cost":
@@ -115,17 +130,24 @@ def cost(cfg: DictConfig) -> "Cost":
 
 def build_data(cfg: DictConfig) -> "ClipDataModule":
     """The data module: the loading keys of the `data` node are its own, the rest makes the source."""
-    from davis_exp.data.datamodule import ClipDataModule, Loading
+    from davis_exp.data.datamodule import ClipDataModule
 
-    node = plain(cfg.data)
-    names = [field.name for field in dataclasses.fields(Loading)]
-    loading = {name: node.pop(name) for name in names if name in node}
-    config.check_call(Loading, loading, "data")
+    loading, node = _part_loading(plain(cfg.data))
     source = make(node, "data")
     augmentation = (
         make(cfg.augmentation, "augmentation") if cfg.get("augmentation") else None
     )  # `test` has none
-    return ClipDataModule(source, augmentation, Loading(**loading), seed=cfg.seed)
+    return ClipDataModule(source, augmentation, loading, seed=cfg.seed)
+
+
+def _part_loading(node: dict[str, Any]) -> "tuple[Loading, dict[str, Any]]":
+    """The `data` node's loading settings, and what is left: the source."""
+    from davis_exp.data.datamodule import Loading
+
+    names = [field.name for field in dataclasses.fields(Loading)]
+    loading = {name: value for name, value in node.items() if name in names}
+    config.check_call(Loading, loading, "data")
+    return Loading(**loading), {name: value for name, value in node.items() if name not in names}
 
 
 def build_task(cfg: DictConfig, model: "nn.Module") -> "SegmentationTask":

@@ -14,6 +14,7 @@ from davis_exp.errors import BadInput
 from davis_exp.inference import Inference, predict
 from davis_exp.metrics.jaccard import jaccard
 
+LOOK_EVERY = 10  # steps between looks at whether the loss is finite
 MaskSink = Callable[[int, np.ndarray, str], None]  # global index, (H, W) uint8 confidence, frame id
 
 
@@ -76,8 +77,8 @@ class SegmentationTask(pl.LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        # Looked at as often as it is logged: each look waits for the device.
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0 and not torch.isfinite(outputs["loss"]):
+        # Not looked at every step: each look waits for the device.
+        if (batch_idx + 1) % LOOK_EVERY == 0 and not torch.isfinite(outputs["loss"]):
             raise BadInput(
                 f"the loss is {float(outputs['loss'])} at step {self.trainer.global_step}: training has diverged; "
                 "lower optimizer.lr or set trainer.gradient_clip_val=1"

@@ -41,5 +41,5 @@ class PlainProgress(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking and "val/J" in trainer.callback_metrics:
-            J = float(trainer.callback_metrics["val/J"])
-            log.info("epoch %d, step %d: hold-out J %.4f", trainer.current_epoch, trainer.global_step, J)
+            value = float(trainer.callback_metrics["val/J"])
+            log.info("epoch %d, step %d: hold-out J %.4f", trainer.current_epoch, trainer.global_step, value)

@@ -13,6 +13,6 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig, output: Path) -> int:
     """Prints the cost of the composition by part; raises OverBudget (exit 3) where it is over."""
     cost = build.cost(cfg)
-    log.info("%s", cost.table())
     budget.guard(cost, cfg.budget.limit)
+    log.info("%s", cost.table())
     return 0

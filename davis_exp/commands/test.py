@@ -25,9 +25,10 @@ def run(cfg: DictConfig, output: Path) -> int:
             cfg.inference[key] = trained.inference[key]
     if cfg.inference.size is None:
         cfg.inference.size = trained.inference.size or trained.data.size
-    cost = build.cost(OmegaConf.merge(trained, {"inference": cfg.inference}))
-    log.info("%s", cost.table())
+    trained.inference = cfg.inference
+    cost = build.cost(trained)
     budget.guard(cost, trained.budget.limit)
+    log.info("%s", cost.table())
     status.update(output, nparams=cost.parameters, nflops=cost.flops)
 
     from davis_exp.task import SegmentationTask

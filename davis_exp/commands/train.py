@@ -18,13 +18,14 @@ def run(cfg: DictConfig, output: Path) -> int:
     Raises BadInput for settings or data that cannot work and OverBudget before anything is loaded or written.
     """
     cost = build.cost(cfg)
-    log.info("%s", cost.table())
     budget.guard(cost, cfg.budget.limit)
+    log.info("%s", cost.table())
     status.update(output, nparams=cost.parameters, nflops=cost.flops)
 
     # Lightning is slow to import: not before the budget has been checked.
     import pytorch_lightning as pl
 
+    build.check(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.build_data(cfg)
     data.setup("fit")  # bad data is found before a model is built
@@ -32,7 +33,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     last = output / "checkpoints" / "last.ckpt"
     resumed = cfg.resume is not None and last.is_file()
     if not resumed:
-        model.load_weights()
+        build.load_weights(model)
     task = build.build_task(cfg, model)
     trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg))
     trainer.fit(task, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)

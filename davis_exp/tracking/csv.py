@@ -23,7 +23,7 @@ class MetricsCsv(CSVLogger):
     def experiment(self) -> ExperimentWriter:
         if self._experiment is None:
             self._experiment = _Appending(self.log_dir)
-        return self._experiment
+        return self._experiment  # type: ignore[return-value]
 
 
 class _Appending(ExperimentWriter):
