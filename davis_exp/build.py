@@ -188,6 +188,7 @@ def build_callbacks(cfg: DictConfig) -> "list[pl.Callback]":
 def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]") -> "pl.Trainer":
     """Lightning's Trainer and its logger, keeping everything under `output`."""
     from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # no tips, no list of absent hardware
@@ -195,16 +196,19 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
         warnings.filterwarnings("ignore", message=message)
     logger = make(cfg.logger, "logger")(save_dir=str(output)) if cfg.get("logger") else False
     trainer = make(cfg.trainer, "trainer")
-    return trainer(
-        default_root_dir=str(output),
-        callbacks=callbacks,
-        logger=logger,
-        enable_progress_bar=sys.stderr.isatty(),
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # clips are sharded by our own sampler, sequences whole
-    )
+    try:
+        return trainer(
+            default_root_dir=str(output),
+            callbacks=callbacks,
+            logger=logger,
+            enable_progress_bar=sys.stderr.isatty(),
+            enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # clips are sharded by our own sampler, sequences whole
+        )
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise BadInput(f"trainer: Lightning refuses these settings: {' '.join(str(error).split())}") from error
 
 
 # ---- checkpoints ------------------------------------------------------------------------------------

@@ -78,7 +78,8 @@ class SegmentationTask(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         # Not looked at every step: each look waits for the device.
-        if (batch_idx + 1) % LOOK_EVERY == 0 and not torch.isfinite(outputs["loss"]):
+        looked_at = (batch_idx + 1) % LOOK_EVERY == 0 or self.trainer.is_last_batch
+        if looked_at and not torch.isfinite(outputs["loss"]):
             raise BadInput(
                 f"the loss is {float(outputs['loss'])} at step {self.trainer.global_step}: training has diverged; "
                 "lower optimizer.lr or set trainer.gradient_clip_val=1"

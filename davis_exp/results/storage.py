@@ -94,7 +94,7 @@ class Folder:
         except PermissionError as error:
             raise BadInput(f"{quoted(name)} cannot be read: permission denied") from error
         with open(handle, "rb") as file:
-            return _limited(file.read(limit if head else limit + 1), limit, name)
+            return file.read(limit if head else _allowed(status.st_size, limit, name))
 
 
 class Archive:
@@ -133,8 +133,8 @@ class Archive:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise BadInput(f"{quoted(name)} is packed in an unusual way: use plain zip compression")
         try:
-            with self._zip.open(member) as file:
-                return _limited(file.read(limit if head else limit + 1), limit, name)
+            with self._zip.open(member) as file:  # gives no more bytes than the announced size
+                return file.read(limit if head else _allowed(member.file_size, limit, name))
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
             raise BadInput(f"{quoted(name)} is damaged inside the zip: {quoted(error)}") from error
 
@@ -148,10 +148,10 @@ def open_storage(path: Path) -> Storage:
     raise BadInput(f"no results at {path}: give a results folder or a zip of one")
 
 
-def _limited(data: bytes, limit: int, name: str) -> bytes:
-    if len(data) > limit:
+def _allowed(size: int, limit: int, name: str) -> int:
+    if size > limit:
         raise BadInput(f"{quoted(name)} is larger than {limit:,} bytes: refused")
-    return data
+    return size
 
 
 def _check_directory(path: Path) -> None:

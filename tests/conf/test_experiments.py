@@ -25,7 +25,7 @@ def test_optimizer_and_scheduler(compose, name, schedule):
         weight.sum().backward()
         optimizer.step()
         scheduler.step()
-    assert float(weight) < 1
+    assert weight.item() < 1
 
 
 @pytest.mark.parametrize("name", [n for n in options("trainer") if n != "gpu"])

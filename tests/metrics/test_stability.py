@@ -109,7 +109,8 @@ def test_steady_shapes_cost_nothing_and_wilder_ones_more():
     moved, torn = np.roll(square, (20, 25), axis=(0, 1)), square.copy()
     torn[40:70, 60:130] = 0
     assert instability(shape(square), shape(square)) == pytest.approx(0, abs=1e-12)
-    assert instability(shape(square), shape(moved)) == pytest.approx(0, abs=1e-12)  # T ignores movement
+    # T ignores movement, up to points that rounding moves over the border of a bin
+    assert instability(shape(square), shape(moved)) == pytest.approx(0, abs=1e-4)
     assert instability(shape(square), shape(torn)) > 0.05
 
 
