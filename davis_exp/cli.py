@@ -140,7 +140,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name in ("-sc", "--shell-completion"):
         return _complete(arguments)
     if name == "_job":  # one job of a sweep, see sweep.py
-        from davis_exp.launch import run_job
+        from davis_exp.launch.hydra import run_job
 
         return run_job(rest[0], COMMANDS[rest[0]].module, rest[1])
     if name not in COMMANDS or not find_spec(COMMANDS[name].module):
@@ -153,7 +153,7 @@ def _dispatch(arguments: list[str]) -> int:
     if "-h" in rest or "--help" in rest:
         print(_hydra_help(name, command))
         return 0
-    from davis_exp.launch import run_hydra
+    from davis_exp.launch.hydra import run_hydra
 
     return run_hydra(name, command.module, rest)
 
@@ -225,7 +225,7 @@ def _hydra_help(name: str, command: Command) -> str:
 
 def _complete(arguments: list[str]) -> int:
     """Completion as Hydra installs it: the shell asks `davis-exp -sc query=SHELL` with COMP_LINE set."""
-    from davis_exp.launch import run_hydra
+    from davis_exp.launch.hydra import run_hydra
 
     hydra = [name for name, command in built().items() if command.hydra]
     if not any(argument.startswith("query=") for argument in arguments):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from davis_exp import budget, build, config, status
+from davis_exp import budget, build, config
 from davis_exp.evaluate import evaluate
+from davis_exp.launch import status
 
 log = logging.getLogger(__name__)
 

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -176,3 +179,37 @@ def test_a_nan_loss_ends_the_training_and_says_so(compose, tmp_path):
 def test_settings_that_cannot_work_name_their_key(compose, tmp_path, override, message):
     with pytest.raises(BadInput, match=message):
         train.run(compose(*TINY, override), tmp_path)
+
+
+ENCODER = '''
+from torch import nn
+
+
+class Mine(nn.Module):
+    channels, strides, temporal_strides = (5,), (1,), (1,)
+    context, needs_motion, mean, std = (0, 0), False, 0, 1
+
+    def __init__(self, width: int = 5) -> None:
+        super().__init__()
+        self.channels = (width,)
+        self.conv = nn.Conv2d(3, width, 3, padding=1)
+
+    def forward(self, frames, motion=None):
+        return [self.conv(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])]
+'''
+
+
+def test_an_encoder_from_outside_the_package_trains(tmp_path):
+    (tmp_path / "my_conf/encoder").mkdir(parents=True)
+    (tmp_path / "my_conf/encoder/mine.yaml").write_text("# mine\n_target_: my_encoder.Mine\nwidth: 7\n")
+    (tmp_path / "my_encoder.py").write_text(ENCODER)
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    overrides = [o for o in TINY if not o.startswith("encoder")]
+    command = [sys.executable, "-m", "davis_exp", "train", *overrides, "encoder=mine", "name=outside"]
+    command.append(f"hydra.searchpath=[file://{tmp_path}/my_conf]")
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs/outside").iterdir()
+    status = json.loads((run / "status.json").read_text())
+    assert (status["state"], status["nparams"]) == ("finished", 7 * 28 + 8)  # the encoder, and a 1×1 convolution
+    assert json.loads((run / "score.json").read_text())["contest"]["frames"] > 0

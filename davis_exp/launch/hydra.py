@@ -21,9 +21,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from davis_exp import config, runs, status
+from davis_exp import config
 from davis_exp.errors import BadInput
-from davis_exp.hydra_errors import causes, explain, flat
+from davis_exp.launch import runs, status
+from davis_exp.launch.refusals import causes, explain, flat
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 VERSION_BASE = "1.3"
@@ -115,7 +116,7 @@ class Job:
         folder = Path(hydra.runtime.output_dir)
         with _environ(FULL_ERROR, self.full_error):
             if hydra.mode == RunMode.MULTIRUN:
-                from davis_exp import sweep
+                from davis_exp.launch import sweep
 
                 self.sweep = Path(hydra.sweep.dir)
                 if hydra.output_subdir is None:  # the process to come reads its config there
@@ -185,7 +186,7 @@ def _refuse(error: Exception, args: argparse.Namespace, name: str) -> NoReturn:
 
 def _finish_sweep(job: Job) -> int:
     """Print the table of all jobs; returns 1 if one of them failed."""
-    from davis_exp import sweep
+    from davis_exp.launch import sweep
 
     folder = job.sweep or Path(runs.sweep_dir())  # a launcher that works elsewhere leaves the first one unset
     table, failed = sweep.summary([path.parent for path in folder.rglob(status.STATUS)])

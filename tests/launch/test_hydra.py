@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from davis_exp import status
+from davis_exp.launch import status
 
 COMMAND = '''
     """A command of which the config says how it goes."""
 
     import os, signal, subprocess, sys, time
-    from davis_exp import status
+    from davis_exp.launch import status
     from davis_exp.errors import BadInput, OverBudget
 
 
@@ -355,7 +355,7 @@ class TestSweep:
 
 
 def test_the_objective_is_finite_whatever_the_job_wrote(tmp_path: Path) -> None:
-    from davis_exp.sweep import objective
+    from davis_exp.launch.sweep import objective
 
     def value(score: Any = None, state: str = "finished", **fields: Any) -> float:
         status.update(tmp_path, **({"objective": None} | fields), state=state)

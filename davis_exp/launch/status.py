@@ -68,7 +68,7 @@ def update(folder: Path, **fields: Any) -> None:
 
 def revision() -> str | None:
     """Git revision of the checkout that this package runs from, "-dirty" if changed; None outside of one."""
-    checkout = Path(__file__).resolve().parent.parent
+    checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():  # else git would answer for a project around our site-packages
         return None
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

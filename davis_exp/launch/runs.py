@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from davis_exp import status
 from davis_exp.errors import BadInput
+from davis_exp.launch import status
 
 NO_RUN = (None, "", "null", "none", "auto")  # values of `resume` that name no run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn
 
-from davis_exp import status
+from davis_exp.launch import status
 
 WORST = (
     0.0  # objective of a job without one: a sweeper must not meet NaN, and every objective is at least this
