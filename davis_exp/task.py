@@ -45,7 +45,7 @@ class SegmentationTask(pl.LightningModule):
         scheduler: Callable[..., Any] | None = None,
         inference: Inference,
         encoder_lr_factor: float = 1.0,
-        channels_last: bool = False,
+        channels_last: bool = True,
         seed: int = 0,
         config: dict[str, Any] | None = None,
     ) -> None:

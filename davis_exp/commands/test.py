@@ -35,7 +35,11 @@ def run(cfg: DictConfig, output: Path) -> int:
     from davis_exp.task import SegmentationTask
 
     data = build.build_data(cfg)
-    task = SegmentationTask(build.restore(checkpoint), inference=build.inference(cfg), seed=cfg.seed)
+    task = SegmentationTask(
+        build.restore(checkpoint),
+        inference=build.inference(cfg),
+        channels_last=trained.task.channels_last,  # another layout, another rounding
+    )
     metadata = {
         "nparams": cost.parameters,
         "nflops": cost.flops,
