@@ -86,10 +86,12 @@ def measure(
     size: tuple[int, int] = FRAME,
     window: int | None = None,
     step: int = 1,
+    passes: float = 1.0,
 ) -> Cost:
     """`count`, and FLOPs per output frame as inference runs the model: without arithmetic, on any device.
 
     Args:
+        passes: how often the model is run over each clip (flips, scales).
         model: a segmenter, real or built under `empty_weights`; left as it was.
         size: (H, W) of the frames, before padding.
         window, step: frames per call and new frames per call, for a model that looks at windows of frames;
@@ -101,7 +103,7 @@ def measure(
         window, step = 1, 1
     frames = torch.empty(1, window or past + 1 + future, 3, *size, device="meta")
     try:
-        flops = {name: round(n / step) for name, n in _flops(model, frames).items()}
+        flops = {name: round(n * passes / step) for name, n in _flops(model, frames).items()}
     except (RuntimeError, NotImplementedError, TypeError, AttributeError) as error:
         # Parameters are what is limited: a part that cannot run without data must not hide them.
         log.warning("FLOPs not counted: %s", next(iter(str(error).splitlines()), type(error).__name__))

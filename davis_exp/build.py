@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from davis_exp.budget import Cost
     from davis_exp.data.datamodule import ClipDataModule, Loading
+    from davis_exp.data.flow import MotionSource
     from davis_exp.task import SegmentationTask
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ MEANT = (
     ".*The number of training batches .* is smaller than the logging interval.*",
     ".*GPU available but not used.*",
 )
-PARTS = ("encoder", "temporal", "decoder", "flow")  # root groups that a composed model is made of
+PARTS = ("encoder", "temporal", "decoder")  # root groups that a composed model is made of
 
 
 def plain(cfg: Any) -> Any:
@@ -103,10 +104,27 @@ def check(cfg: DictConfig) -> None:
 
 def build_model(cfg: DictConfig) -> "nn.Module":
     """The segmenter, with no pretrained weights loaded (`load_weights()` does that once the budget has passed)."""
+    from torch import nn
+
+    flow = make(cfg.flow, "flow") if cfg.get("flow") else None
     model = make(cfg.model, "model")
-    if not cfg.model.get("_partial_"):
-        return model  # a whole model, which has no parts of ours
-    return model(**{name: make(cfg[name], name) for name in PARTS if cfg.get(name)})
+    if cfg.model.get("_partial_"):  # else a whole model, which has no parts of ours
+        parts = {name: make(cfg[name], name) for name in PARTS if cfg.get(name)}
+        model = model(**parts, flow=flow if isinstance(flow, nn.Module) else None)
+    needed = getattr(model, "needs_motion", False)
+    if needed and flow is None:
+        raise BadInput("flow: this model needs motion; choose where it comes from, as flow=dis")
+    if flow is not None and not needed and not isinstance(flow, nn.Module):
+        raise BadInput("flow: this model uses no motion; set flow=none or choose a two-stream encoder")
+    return model
+
+
+def build_motion(cfg: DictConfig) -> "MotionSource | None":
+    """Where motion pictures come from; None where the model needs none or has a flow network of its own."""
+    from davis_exp.data.flow import MotionSource
+
+    flow = make(cfg.flow, "flow") if cfg.get("flow") else None
+    return flow if isinstance(flow, MotionSource) else None
 
 
 def load_weights(model: "nn.Module") -> None:
@@ -121,8 +139,8 @@ def cost(cfg: DictConfig) -> "Cost":
 
     with budget.empty_weights():
         model = build_model(cfg)
-    how = cfg.get("inference") or {}
-    return budget.measure(model, window=how.get("window"), step=how.get("stride") or 1)
+    how = inference(cfg)
+    return budget.measure(model, window=how.window, step=how.stride, passes=how.passes)
 
 
 # ---- data, task, trainer ----------------------------------------------------------------------------
@@ -137,7 +155,7 @@ def build_data(cfg: DictConfig) -> "ClipDataModule":
     augmentation = (
         make(cfg.augmentation, "augmentation") if cfg.get("augmentation") else None
     )  # `test` has none
-    return ClipDataModule(source, augmentation, loading, seed=cfg.seed)
+    return ClipDataModule(source, augmentation, loading, seed=cfg.seed, motion=build_motion(cfg))
 
 
 def _part_loading(node: dict[str, Any]) -> "tuple[Loading, dict[str, Any]]":
@@ -157,13 +175,14 @@ def build_task(cfg: DictConfig, model: "nn.Module") -> "SegmentationTask":
     task = plain(cfg.task)
     if task.pop("compile", False):
         model.compile()
-    config.check_call(SegmentationTask, task, "task", given=("model", "inference"))
+    config.check_call(SegmentationTask, task, "task", given=("model", "inference", "motion"))
     return SegmentationTask(
         model,
         loss=make(cfg.loss, "loss"),
         optimizer=make(cfg.optimizer, "optimizer"),
         scheduler=make(cfg.scheduler, "scheduler"),
         inference=inference(cfg),
+        motion=build_motion(cfg),
         seed=cfg.seed,
         config=plain(cfg),
         **task,
@@ -176,8 +195,8 @@ def inference(cfg: DictConfig) -> Any:
 
     how = plain(cfg.inference)
     config.check_call(Inference, how, "inference")
-    size = how.pop("size") or cfg.data.get("size")
-    return Inference(size=tuple(size) if size else None, **how)
+    size = how.pop("size") or (cfg.get("data") or {}).get("size")
+    return Inference(size=tuple(size) if size else None, scales=tuple(how.pop("scales")), **how)
 
 
 def build_callbacks(cfg: DictConfig) -> "list[pl.Callback]":
@@ -208,41 +227,6 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
             use_distributed_sampler=False,  # clips are sharded by our own sampler, sequences whole
         )
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise BadInput(f"trainer: Lightning refuses these settings: {' '.join(str(error).split())}") from error
-
-
-# ---- checkpoints ------------------------------------------------------------------------------------
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A checkpoint of ours as a plain dictionary; BadInput if it is none. Nothing in it is executed."""
-    import torch
-
-    path = Path(path)
-    if not path.is_file():
-        raise BadInput(f"checkpoint: no file {path}; give a run's checkpoints/best.ckpt")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
         raise BadInput(
-            f"checkpoint: {path} is no checkpoint of davis-exp ({' '.join(str(error).split())[:120]})"
+            f"trainer: Lightning refuses these settings: {' '.join(str(error).split())}"
         ) from error
-    if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
-        raise BadInput(
-            f"checkpoint: {path} has no config in it; only checkpoints written by davis-exp can be used"
-        )
-    return checkpoint
-
-
-def restore(checkpoint: dict[str, Any]) -> "nn.Module":
-    """The model of a checkpoint with its weights (the averaged ones where it has them)."""
-    model = build_model(OmegaConf.create(checkpoint["config"]))
-    prefix = "model."
-    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise BadInput(
-            f"checkpoint: its weights do not fit its model: {' '.join(str(error).split())[:200]}"
-        ) from error
-    return model

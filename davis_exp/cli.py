@@ -61,7 +61,7 @@ COMMANDS = {
     "check": Command(
         "davis_exp.commands.check",
         "is this a valid submission? every defect, one line each",
-        "davis-exp check results --data paths.json",
+        "davis-exp check results --data ../davis",
     ),
     "compare": Command(
         "davis_exp.commands.compare",
@@ -81,7 +81,7 @@ COMMANDS = {
     ),
     "data": Command(
         "davis_exp.commands.data",
-        "generate, download, import, export, check or split data sets",
+        "generate, download, export or check data sets",
         "davis-exp data generate generated --train 20 --test 5",
     ),
     "export": Command(

@@ -58,6 +58,8 @@ def groups(conf: Path, config_name: str) -> dict[str, tuple[str | None, list[str
 
     found: dict[str, tuple[str | None, list[str]]] = {}
     for entry in yaml.safe_load((conf / f"{config_name}.yaml").read_text()).get("defaults", []):
+        if isinstance(entry, str) and (conf / f"{entry}.yaml").is_file():
+            found |= groups(conf, entry)
         for key, default in entry.items() if isinstance(entry, dict) else ():
             group = key.removeprefix("optional ").split("@")[0].strip("/")
             options = sorted(p.stem for p in (conf / group).glob("*.yaml") if not p.stem.startswith("_"))

@@ -22,3 +22,9 @@ class OverBudget(BadInput):
     def __init__(self, message: str, table: str = "") -> None:
         super().__init__(message)
         self.table = table
+
+
+def quoted(name: object) -> str:
+    """An untrusted name for a one-line message: printable, without control characters, not too long."""
+    text = ascii(str(name))[1:-1]
+    return text if len(text) <= 120 else f"{text[:100]}…{text[-16:]}"

@@ -1,6 +1,6 @@
 """The LightningModule: how a segmenter learns, is validated by sequence, and hands its masks on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 from davis_exp.inference import Inference, predict
@@ -23,16 +24,18 @@ class SegmentationTask(pl.LightningModule):
 
     Args:
         model: a Segmenter (see `davis_exp.models.segmenter`).
-        loss: called with (Prediction, masks (B,T,1,H,W) float) → scalar.
+        loss: called with (Prediction, masks (B,T,1,H,W), frames (B,T,3,H,W) in [0, 1]), floats → scalar.
         optimizer: called with parameter groups → Optimizer.
         scheduler: called with (optimizer, total_steps=…) → LRScheduler, stepped every optimizer step.
+        motion: where motion pictures of whole sequences come from, for a model that needs them.
         inference: how sequences are read and windows are laid.
         encoder_lr_factor: the encoder's learning rate as a fraction of the optimizer's.
         channels_last: lay 4-D weights out as NHWC, which some convolutions prefer.
         seed: what each epoch's random numbers (dropout, drop path) start from.
         config: the whole resolved config, plain containers: it makes the checkpoint self-contained.
 
-    Batches are {"frames": uint8 (B,T,3,H,W), "masks": uint8 (B,T,1,H,W)}; validation and test receive
+    Batches are {"frames": uint8 (B,T,3,H,W), "masks": uint8 (B,T,1,H,W)}, with "motion" like the frames where the
+    model needs it; validation and test receive
     `Sequence` objects. `mask_sink`, when set, is given every mask of a test.
     """
 
@@ -44,17 +47,23 @@ class SegmentationTask(pl.LightningModule):
         optimizer: Callable[[Iterable], Optimizer] | None = None,
         scheduler: Callable[..., Any] | None = None,
         inference: Inference,
+        motion: MotionSource | None = None,
         encoder_lr_factor: float = 1.0,
         channels_last: bool = True,
         seed: int = 0,
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.model = model.to(memory_format=torch.channels_last) if channels_last else model  # type: ignore[call-overload]
+        self.model = model
+        if channels_last:
+            for weight in model.parameters():
+                if weight.ndim == 4:  # a whole model of 3-D convolutions would refuse `.to(memory_format=…)`
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         self.loss = loss
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.inference = inference
+        self.motion = motion
         self.encoder_lr_factor = encoder_lr_factor
         self.seed = seed
         self.config = config or {}
@@ -70,9 +79,10 @@ class SegmentationTask(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         frames = batch["frames"].float() / 255
-        prediction, _ = self.model(frames)
+        motion = batch["motion"].float() / 255 if "motion" in batch else None
+        prediction, _ = self.model(frames, motion)
         assert self.loss is not None
-        loss = self.loss(prediction, batch["masks"].float())
+        loss = self.loss(prediction, batch["masks"].float(), frames)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(frames))
         return loss
 
@@ -109,17 +119,21 @@ class SegmentationTask(pl.LightningModule):
         self._val_j = []
 
     def validation_step(self, sequence: Sequence, batch_idx: int) -> None:
-        masks = predict(self.model, sequence, self.inference, self.device)
-        scores = [jaccard(confidence >= 128, sequence.mask(i) > 0) for i, confidence in masks]
+        scores = [
+            jaccard(confidence >= 128, sequence.mask(i) > 0) for i, confidence in self._masks(sequence)
+        ]
         self._val_j.append(float(np.mean(scores)))
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/J", float(np.mean(self._val_j)), prog_bar=True)
 
     def test_step(self, sequence: Sequence, batch_idx: int) -> None:
-        for i, confidence in predict(self.model, sequence, self.inference, self.device):
+        for i, confidence in self._masks(sequence):
             if self.mask_sink is not None:
                 self.mask_sink(sequence.index[i], confidence, sequence.frame_ids[i])
+
+    def _masks(self, sequence: Sequence) -> Iterator[tuple[int, np.ndarray]]:
+        return predict(self.model, sequence, self.inference, self.device, self.motion)
 
     # ---- checkpoints --------------------------------------------------------------------------------
 

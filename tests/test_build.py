@@ -1,5 +1,4 @@
 import pytest
-import torch
 from omegaconf import OmegaConf
 
 from davis_exp import build
@@ -48,24 +47,3 @@ def test_cost_allocates_nothing_and_agrees_with_the_model(compose):
     cfg = compose("encoder=resnet18", "decoder=fpn")
     cost = build.cost(cfg)
     assert cost.parameters == sum(p.numel() for p in build.build_model(cfg).parameters())
-
-
-def test_checkpoints_of_others_are_refused(tmp_path):
-    with pytest.raises(BadInput, match="no file"):
-        build.read_checkpoint(tmp_path / "none.ckpt")
-    (tmp_path / "text.ckpt").write_text("hello")
-    with pytest.raises(BadInput, match="no checkpoint of davis-exp"):
-        build.read_checkpoint(tmp_path / "text.ckpt")
-    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(BadInput, match="no config"):
-        build.read_checkpoint(tmp_path / "other.ckpt")
-
-
-def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (print, ("pwned",))
-
-    torch.save({"config": {}, "state_dict": Evil()}, tmp_path / "evil.ckpt")
-    with pytest.raises(BadInput, match="no checkpoint of davis-exp"):
-        build.read_checkpoint(tmp_path / "evil.ckpt")

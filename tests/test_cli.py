@@ -207,7 +207,7 @@ class TestCompletion:
             ("davis-exp train encoder=resnet18 decoder=unet", "decoder=unet decoder=unetplusplus"),
             ("davis-exp train encoder=nope decoder=li", "decoder=linknet"),
             ("davis-exp train inference.wi", "inference.window="),
-            ("davis-exp budget nam", ""),
+            ("davis-exp budget nam", "name="),
             ("davis-exp train --nope", ""),
             ("davis-exp train -m --nope encoder=pi", "encoder=pixel"),
             ("davis-exp nope ", ""),

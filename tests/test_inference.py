@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from davis_exp.data import vectors as geometry
+from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
-from davis_exp.inference import Inference, predict, spans
+from davis_exp.inference import Inference, _more_confident, predict, spans
 
 
 class Ramp(Sequence):
@@ -42,6 +44,7 @@ class Recorder(nn.Module):
     def __init__(self, context, by_place=0.0):
         super().__init__()
         self.context, self.by_place, self.windows = context, by_place, []
+        self.needs_motion = False
 
     def forward(self, frames, motion=None, state=None):
         grey = frames[:, :, :1]  # (1, T, 1, h, w)
@@ -109,7 +112,17 @@ def test_masks_come_back_at_the_frames_own_size():
     assert given[0][1].shape == (11, 17)
 
 
-@pytest.mark.parametrize("how", [{"window": 0}, {"stride": 0}, {"window": 3, "stride": 4}, {"size": (0, 5)}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"window": 0},
+        {"stride": 0},
+        {"window": 3, "stride": 4},
+        {"size": (0, 5)},
+        {"scales": ()},
+        {"scales": (0.0,)},
+    ],
+)
 def test_settings_that_cannot_work_are_refused(how):
     with pytest.raises(BadInput, match=r"inference\."):
         Inference(**how)
@@ -124,3 +137,86 @@ def test_frames_of_several_sizes_need_a_size():
         run(Recorder((0, 0)), Mixed(3))
     given = run(Recorder((0, 0)), Mixed(3), size=(6, 8))
     assert [mask.shape for _, mask in given] == [(6, 8), (7, 8), (8, 8)]
+
+
+class Edges(nn.Module):
+    """Answers with what it is shown: the probability is the frame's grey, or the motion picture's."""
+
+    needs_motion, context = True, (0, 0)
+
+    def forward(self, frames, motion=None, state=None):
+        return SimpleNamespace(logits=torch.logit(motion[:, :, :1].clamp(1e-6, 1 - 1e-6)), aux={}), ()
+
+
+class Gradient(Ramp):
+    """Brightness rises from left to right: mirrored, it would be another picture."""
+
+    def frame(self, i):
+        row = np.linspace(10, 240, self._size[1]).astype(np.uint8)
+        return np.broadcast_to(row[None, :, None], (*self._size, 3)).copy()
+
+
+def test_mirrored_answers_are_mirrored_back():
+    plain = dict(run(Recorder((0, 0)), Gradient(2)))
+    model = Recorder((0, 0))
+    both = dict(run(model, Gradient(2), flip=True))
+    assert len(model.windows) == 2
+    assert model.windows[0] != model.windows[1]  # the second look was at the mirrored clip
+    np.testing.assert_array_equal(both[1], plain[1])
+
+
+def test_scales_change_what_is_seen_not_what_is_given():
+    seen = []
+    model = Recorder((0, 0))
+    model.register_forward_pre_hook(lambda m, args: seen.append(tuple(args[0].shape[-2:])))
+    given = run(model, Ramp(3, size=(12, 16)), scales=(0.5, 1.0, 1.5))
+    assert seen == [(6, 8), (12, 16), (18, 24)]
+    assert [int(mask[0, 0]) for _, mask in given] == [0, 1, 2]
+
+
+def test_each_view_of_a_streaming_model_has_its_own_state():
+    states = []
+    model = Recorder(None)
+    model.register_forward_hook(lambda m, args, out: states.append(float(out[1][0])))
+    run(model, Ramp(3), flip=True)
+    assert states == [0, 0, 1, 1, 2, 2]
+
+
+class Rightwards(MotionSource):
+    def vectors(self, sequence, i):
+        return np.stack([np.full((3, 4), 2.0), np.zeros((3, 4))]).astype(np.float32)
+
+
+def test_motion_is_a_picture_of_the_frames_size_and_mirrored_as_vectors():
+    seen = []
+    model = Edges()
+    model.register_forward_pre_hook(lambda m, args: seen.append(args[1]))
+    list(predict(model, Ramp(1), Inference(flip=True), motion=Rightwards()))
+    right, left = seen
+    assert right.shape == (1, 1, 3, 6, 8)
+    # Grown to twice its size, two pixels become four; mirrored, they point the other way.
+    expected = [
+        geometry.picture(np.stack([np.full((6, 8), u), np.zeros((6, 8))]).astype(np.float32)) for u in (4, -4)
+    ]
+    np.testing.assert_allclose(right[0, 0].numpy() * 255, expected[0], atol=0.6)
+    np.testing.assert_allclose(left[0, 0].numpy() * 255, expected[1], atol=0.6)
+
+
+def test_select_motion_keeps_the_surer_background():
+    one, two = torch.full((2, 4, 4), 0.09), torch.full((2, 4, 4), 0.5)
+    one[1], two[1] = 0.5, 0.01
+    chosen = _more_confident(one, two)
+    assert torch.equal(chosen[0], one[0])
+    assert torch.equal(chosen[1], two[1])
+
+
+def test_motion_that_is_missing_or_not_wanted_is_refused():
+    with pytest.raises(BadInput, match="needs motion"):
+        list(predict(Edges(), Ramp(1), Inference()))
+    with pytest.raises(BadInput, match=r"inference\.select_motion"):
+        list(predict(Recorder((0, 0)), Ramp(1), Inference(select_motion=True)))
+
+
+def test_passes_count_the_arithmetic():
+    assert Inference().passes == 1
+    assert Inference(flip=True, scales=(0.5, 1.0), select_motion=True).passes == 5

@@ -1,4 +1,4 @@
-"""`davis-exp data`: generate, download and export data sets."""
+"""`davis-exp data`: generate, download, export and check data sets."""
 
 import argparse
 import re
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from davis_exp.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  davis-exp data generate data/generated --distractors 2\n"
         "  davis-exp data download davis2016 data/DAVIS\n"
-        "  davis-exp data export data/DAVIS data/contest --to contest"
+        "  davis-exp data export data/DAVIS data/contest --to contest\n"
+        "  davis-exp data check data/DAVIS"
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
@@ -66,10 +69,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stages", nargs="+", choices=list(STAGES), default=list(STAGES), help="which stages (both)"
     )
 
+    check = actions.add_parser(
+        "check",
+        help="is a data set in order? every defect, one line each; exit code 2 if there is one",
+        epilog="example: davis-exp data check data/DAVIS",
+    )
+    check.add_argument("root", metavar="ROOT", help="data set in DAVIS or contest layout")
+    check.add_argument(
+        "--fix", action="store_true", help="rewrite masks of another mode or 0/1 as 8-bit grey of 0 and 255"
+    )
+    check.add_argument("--workers", type=int, default=2, metavar="N", help="threads (%(default)s)")
+
 
 def run(args: argparse.Namespace) -> int:
     """Do what `args.action` says. Raises BadInput."""
-    return {"generate": _generate, "download": _download, "export": _export}[args.action](args)
+    actions = {"generate": _generate, "download": _download, "export": _export, "check": _check}
+    return actions[args.action](args)
 
 
 def _generate(args: argparse.Namespace) -> int:
@@ -109,6 +124,40 @@ def _export(args: argparse.Namespace) -> int:
                 write_contest(found, new / stage, progress=_track)
     print(f"{args.out}: {', '.join(f'{stage} {sum(map(len, s))} frames' for stage, s in stages.items())}")
     return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from itertools import chain
+
+    from davis_exp.data.check import contents, rewrite, survey
+    from davis_exp.results.progress import progress_bar
+
+    found = survey(args.root)
+    defects = notes = 0
+    with progress_bar("checking") as progress:
+        for finding in chain(found.findings, contents(found, workers=args.workers, progress=progress)):
+            line = f"{finding}{' (--fix does it)' if finding.mask else ''}"
+            if args.fix and finding.mask:
+                try:
+                    rewrite(finding.mask)
+                except BadInput as error:
+                    line = str(error)
+                else:
+                    print(f"fixed: {finding.what}: rewritten as 8-bit grey of 0 and 255")
+                    continue
+            print(line)
+            notes += finding.note
+            defects += not finding.note
+    frames, masks = (sum(pair[i] is not None for clip in found.clips for pair in clip.pairs) for i in (0, 1))
+    print(
+        f"{args.root}: {_counted(len(found.clips), 'sequence')}, {_counted(frames, 'frame')}, "
+        f"{_counted(masks, 'mask')}: {_counted(defects, 'defect')}, {_counted(notes, 'note')}"
+    )
+    return BadInput.exit_code if defects else 0
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {name}{'s' * (number != 1)}"
 
 
 def _size(text: str) -> tuple[int, int]:

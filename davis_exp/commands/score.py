@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stability",
         nargs="*",
         metavar="SEQUENCE",
-        help="T too, which is slow: over the sequences named, by default all",
+        help="T too, which is slow: on the sequences named, by default those that the official evaluation marks",
     )
     add_limit(parser)
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads (default: 2)")

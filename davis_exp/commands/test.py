@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from davis_exp import budget, build, config
+from davis_exp import budget, build, checkpoints, config
 from davis_exp.evaluate import evaluate
 from davis_exp.launch import status
 
@@ -19,13 +19,12 @@ def run(cfg: DictConfig, output: Path) -> int:
     The checkpoint brings its own model; what `cfg` leaves null (inference size and windows) is the checkpoint's too.
     Raises BadInput for a checkpoint or data that cannot be used, OverBudget if the checkpoint is over its budget.
     """
-    checkpoint = build.read_checkpoint(cfg.checkpoint)
+    checkpoint = checkpoints.read(cfg.checkpoint)
     trained = OmegaConf.create(checkpoint["config"])
-    for key in ("window", "stride"):
-        if cfg.inference[key] is None:
+    for key, value in cfg.inference.items():
+        if value is None:
             cfg.inference[key] = trained.inference[key]
-    if cfg.inference.size is None:
-        cfg.inference.size = trained.inference.size or trained.data.size
+    cfg.inference.size = cfg.inference.size or trained.data.size
     trained.inference = cfg.inference
     cost = build.cost(trained)
     budget.guard(cost, trained.budget.limit)
@@ -36,8 +35,9 @@ def run(cfg: DictConfig, output: Path) -> int:
 
     data = build.build_data(cfg)
     task = SegmentationTask(
-        build.restore(checkpoint),
+        checkpoints.restore(checkpoint),
         inference=build.inference(cfg),
+        motion=build.build_motion(trained),
         channels_last=trained.task.channels_last,  # another layout, another rounding
     )
     metadata = {

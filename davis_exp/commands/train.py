@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from davis_exp import budget, build, config
+from davis_exp import budget, build, checkpoints, config
 from davis_exp.evaluate import evaluate
 from davis_exp.launch import status
 
@@ -44,7 +44,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     metadata = {"nparams": cost.parameters, "nflops": cost.flops, "config_digest": config.digest(cfg)}
     best = output / "checkpoints" / "best.ckpt"
     if best.is_file():
-        task.load_state_dict(build.read_checkpoint(best)["state_dict"])
+        task.load_state_dict(checkpoints.read(best)["state_dict"])
         metadata["checkpoint_digest"] = hashlib.sha256(best.read_bytes()).hexdigest()
     holdout = trainer.callback_metrics.get("val/J")
     scored = evaluate(trainer, task, data, output, metadata)

@@ -1,9 +1,9 @@
-"""Clip augmentation by albumentations: one draw for all frames of a clip and their masks.
+"""Clip augmentation by albumentations: one draw for all frames of a clip, their masks and flow vectors.
 
 Two traps of albumentations 2.0.8 are kept inside this file. Its transforms hold generators of their own,
 which every loader worker would inherit alike; and `set_random_seed` gives each transform the *same* seed, so
 that a flip and a blur of equal probability would always come together. Here all draw from the one generator
-of the item.
+of the item. It knows no flow vectors either: they are taken through what it says it did.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from davis_exp.data import vectors as geometry
 from davis_exp.errors import BadInput
 
 
@@ -61,7 +62,7 @@ class ClipAugmentation:
         import albumentations as A
         import cv2
 
-        height, width = size
+        height, width = self.size = (int(size[0]), int(size[1]))
         steps: list[Any]
         if scale is None:
             steps = [A.Resize(height, width, area_for_downscale="image")]
@@ -87,12 +88,46 @@ class ClipAugmentation:
             steps.append(A.ToGray(p=grey))
         if blur:
             steps.append(A.GaussianBlur(sigma_limit=(0.3, 1.5), p=blur))
-        self._steps = A.Compose(steps)
+        self._steps = A.Compose(steps, save_applied_params=True)
 
     def __call__(
-        self, frames: np.ndarray, masks: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Augment a clip, (T, H, W, 3) uint8 and (T, H, W) uint8, as `rng` decides; comes out at `size`."""
+        self,
+        frames: np.ndarray,
+        masks: np.ndarray,
+        rng: np.random.Generator,
+        vectors: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Augment a clip as `rng` decides.
+
+        Args:
+            frames, masks: (T, H, W, 3) and (T, H, W) uint8.
+            rng: nothing else is random.
+            vectors: flow, (T, 2, h, w) in pixels of its own grid.
+
+        Returns:
+            The three at `size`; vectors are turned, mirrored and stretched with the picture.
+        """
         self._steps.set_random_state(rng, random.Random(int(rng.integers(2**63))))
         done = self._steps(images=frames, masks=masks)
-        return done["images"], done["masks"]
+        if vectors is not None:
+            vectors = _follow(vectors, done["applied_transforms"], self.size)
+        return done["images"], done["masks"], vectors
+
+
+def _follow(
+    vectors: np.ndarray, applied: list[tuple[str, dict[str, Any]]], size: tuple[int, int]
+) -> np.ndarray:
+    """Vectors through the geometric ones of the steps applied; the first of them brings clips to `size`."""
+    for name, values in applied:
+        if name == "Resize":
+            vectors = geometry.resample(vectors, size)
+        elif name == "RandomResizedCrop":
+            height, width = values["shape"][:2]
+            left, top, right, bottom = values["crop_coords"]
+            region = left / width, top / height, right / width, bottom / height
+            vectors = geometry.resample(vectors, size, region)
+        elif name == "HorizontalFlip":
+            vectors = geometry.flip(vectors)
+        elif name == "Rotate":
+            vectors = geometry.transform(vectors, values["matrix"])
+    return vectors

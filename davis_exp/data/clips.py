@@ -1,26 +1,40 @@
 """Training clips: short runs of frames drawn from sequences, each a pure function of (seed, epoch, item)."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from collections.abc import Sequence as Listing
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from davis_exp.data import vectors as geometry
+from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 
-Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+class Augmentation(Protocol):
+    """What changes a clip; see ClipAugmentation."""
+
+    def __call__(
+        self,
+        frames: np.ndarray,
+        masks: np.ndarray,
+        rng: np.random.Generator,
+        vectors: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Frames (T, H, W, 3), masks (T, H, W), and vectors (T, 2, h, w) or None, all changed alike."""
 
 
 class ClipDataset(Dataset[dict[str, Tensor]]):
     """Clips of `length` frames from labelled sequences, addressed by (epoch, item).
 
-    The items of an epoch are spread evenly over all frames, so that long sequences give more clips. In a
-    sequence too short for the stride drawn, the stride is reduced; in one shorter than the clip, the frames
-    run back and forth.
+    The items of an epoch are spread evenly over all frames, so that long sequences give more clips, or in
+    proportion to `weights`. In a sequence too short for the stride drawn, the stride is reduced; in one
+    shorter than the clip, the frames run back and forth.
 
     Args:
         sequences: where clips come from.
@@ -29,7 +43,9 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         reverse: probability of playing a clip backwards.
         clips: clips per epoch; None for frames / length.
         seed: together with epoch and item it decides everything random.
-        augmentation: called with (T, H, W, 3) frames, (T, H, W) masks and a generator.
+        augmentation: brings clips to one size, with random changes.
+        weights: of the frames of each sequence; None for all alike.
+        motion: gives each frame its motion picture; None for clips without.
     """
 
     def __init__(
@@ -42,44 +58,64 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         reverse: float = 0.5,
         clips: int | None = None,
         seed: int = 0,
+        weights: Listing[float] | None = None,
+        motion: MotionSource | None = None,
     ) -> None:
         self.sequences = list(sequences)
         self.length, self.stride, self.reverse, self.seed = length, stride, reverse, seed
-        self.augmentation = augmentation
-        self._ends = np.cumsum([len(s) for s in self.sequences])
-        self.clips = clips or math.ceil(int(self._ends[-1]) / length)
+        self.augmentation, self.motion = augmentation, motion
+        frames = [len(sequence) for sequence in self.sequences]
+        self._shares = np.array(frames) * np.array(weights or 1.0)
+        self._ends = np.cumsum(self._shares)
+        self.clips = clips or math.ceil(sum(frames) / length)
 
     def __len__(self) -> int:
         return self.clips
 
     def __getitem__(self, address: tuple[int, int]) -> dict[str, Tensor]:
-        """Clip (epoch, item): frames (T, 3, H, W) and masks (T, 1, H, W) in {0, 1}, uint8."""
+        """Clip (epoch, item): frames and motion (T, 3, H, W) and masks (T, 1, H, W) in {0, 1}, uint8."""
         epoch, item = address
         rng = np.random.default_rng([self.seed, epoch, item])
         sequence, indices = self.draw(item, rng)
+        sequence = sequence.variant((self.seed, epoch, item))
         frames = [sequence.frame(i) for i in indices]
         if len({frame.shape for frame in frames}) > 1:
             raise BadInput(
                 f"the frames of {sequence.name} differ in size: bring them to one size, or split the clip"
             )
-        images, masks = self.augmentation(
-            np.stack(frames), np.stack([sequence.mask(i) for i in indices]), rng
+        masks = [sequence.mask(i) for i in indices]
+        images, labels, vectors = self.augmentation(
+            np.stack(frames), np.stack(masks), rng, self._vectors(sequence, indices)
         )
-        return {
-            "frames": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
-            "masks": torch.from_numpy(np.ascontiguousarray(masks[:, None])),
-        }
+        clip = {"frames": images.transpose(0, 3, 1, 2), "masks": labels[:, None]}
+        if self.motion is not None:
+            clip["motion"] = clip["frames"] if vectors is None else geometry.picture(vectors)
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in clip.items()}
+
+    def _vectors(self, sequence: Sequence, indices: list[int]) -> np.ndarray | None:
+        """Flow at each frame as the clip plays it, (T, 2, h, w); None where frames are their own pictures."""
+        if self.motion is None:
+            return None
+        found = [self.motion.vectors(sequence, i) for i in indices]
+        flows = [flow for flow in found if flow is not None]
+        if not flows:
+            return None
+        ahead = np.diff(indices) if len(indices) > 1 else np.array([1])
+        # Played backwards, everything moves the other way.
+        played = np.sign(np.append(ahead, ahead[-1]))[: len(indices)].astype(np.float32)
+        return np.stack(flows) * played[:, None, None, None]
 
     def draw(self, item: int, rng: np.random.Generator) -> tuple[Sequence, list[int]]:
         """Which sequence and which of its frames make up a clip."""
-        anchor = int((item % self.clips + rng.random()) * self._ends[-1] / self.clips)
-        number = int(np.searchsorted(self._ends, anchor, side="right"))
+        anchor = (item % self.clips + rng.random()) * self._ends[-1] / self.clips
+        number = min(int(np.searchsorted(self._ends, anchor, side="right")), len(self.sequences) - 1)
         sequence = self.sequences[number]
         # Where in the sequence the anchor lies becomes where among the possible starts the clip begins.
-        place = (anchor - (self._ends[number] - len(sequence))) / len(sequence)
+        place = (anchor - (self._ends[number] - self._shares[number])) / self._shares[number]
         stride = int(rng.integers(self.stride[0], self.stride[1] + 1))
         stride = max(1, min(stride, (len(sequence) - 1) // max(1, self.length - 1)))
-        start = int(place * max(1, len(sequence) - (self.length - 1) * stride))
+        starts = max(1, len(sequence) - (self.length - 1) * stride)
+        start = min(max(int(place * starts), 0), starts - 1)  # rounding may put `place` just outside [0, 1)
         indices = [_reflect(start + k * stride, len(sequence)) for k in range(self.length)]
         return sequence, indices[::-1] if rng.random() < self.reverse else indices
 

@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from collections.abc import Sequence as Listing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,7 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from davis_exp.data.clips import Augmentation, ClipDataset, ClipSampler, rank_and_world
-from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.flow import MotionSource
+from davis_exp.data.sequences import Part, Sequence, Source
+from davis_exp.data.split import frame_weights, split_holdout
 from davis_exp.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -75,44 +76,13 @@ def _positive(value: object, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def split_holdout(
-    sequences: Listing[Sequence], holdout: float, seed: int
-) -> tuple[list[Sequence], list[Sequence]]:
-    """Part sequences into (training, held out) by clip: sequences of equal `key` stay together.
-
-    Depends on the clips' number and order and on `seed` alone, so that it survives moving the data set. Both
-    parts keep the data set's order and have at least one clip.
-
-    Args:
-        sequences: a labelled train stage.
-        holdout: a fraction below 1 of the clips, or their number.
-        seed: another seed, another split.
-
-    Raises:
-        BadInput: fewer than two clips, or a number that leaves none to train on.
-    """
-    keys = list(dict.fromkeys(s.key for s in sequences))
-    if len(keys) < 2:
-        raise BadInput(
-            f"the training data has {len(keys)} clip(s): it takes one to train on and one to hold out"
-        )
-    count = int(holdout) if holdout >= 1 else min(max(1, round(holdout * len(keys))), len(keys) - 1)
-    if count >= len(keys):
-        raise BadInput(
-            f"data.holdout={count} leaves none of {len(keys)} training clips to train on: lower it"
-        )
-    order = torch.randperm(len(keys), generator=torch.Generator().manual_seed(seed)).tolist()
-    held = {keys[i] for i in order[:count]}
-    return [s for s in sequences if s.key not in held], [s for s in sequences if s.key in held]
-
-
 class ClipDataModule(pl.LightningDataModule):
     """Loaders over a source.
 
-    Training batches are {"frames": uint8 (B,T,3,H,W), "masks": uint8 (B,T,1,H,W) in {0,1}}, a pure function
-    of (seed, epoch, item) and so the same for any number of workers. Validation reads the held-out training
-    clips and testing the test stage; both loaders yield whole `Sequence` objects, under DDP each rank its
-    own.
+    Training batches are {"frames": uint8 (B,T,3,H,W), "masks": uint8 (B,T,1,H,W) in {0,1}}, with "motion" like
+    the frames where there is a motion source; a pure function of (seed, epoch, item) and so the same for any
+    number of workers. Validation reads the held-out training clips and testing the test stage; both loaders
+    yield whole `Sequence` objects, under DDP each rank its own.
 
     No clip that was trained on is tested on in silence: a test stage that shares clips with a labelled train
     stage is replaced by the hold-out, with a warning (`test_split: all` overrules).
@@ -123,9 +93,10 @@ class ClipDataModule(pl.LightningDataModule):
             there is no training.
         loading: how clips are drawn and batched.
         seed: decides the clips drawn, their order and augmentation.
+        motion: where motion pictures come from, if the model wants them.
 
     Attributes:
-        train_sequences, val_sequences, test_sequences: set by `setup`.
+        train_sequences, val_sequences, test_sequences: found by `setup`.
     """
 
     def __init__(
@@ -134,28 +105,45 @@ class ClipDataModule(pl.LightningDataModule):
         augmentation: Callable[..., Augmentation] | None,
         loading: Loading,
         seed: int = 0,
+        motion: MotionSource | None = None,
     ) -> None:
         super().__init__()
         self.source, self.augmentation, self.loading, self.seed = source, augmentation, loading, seed
-        self.train_sequences: list[Sequence] = []
+        self.motion = motion
+        self._parts: list[Part] = []  # what is trained on
         self.val_sequences: list[Sequence] = []
         self.test_sequences: list[Sequence] = []
 
     def setup(self, stage: str | None = None) -> None:
         """Find the sequences of `stage` ("fit", "validate", "test"; None: all). Raises BadInput."""
-        if stage in (None, "fit", "validate") and not self.train_sequences:
-            self.train_sequences, self.val_sequences = self._split()
+        if stage in (None, "fit", "validate") and not self._parts:
+            self._parts, self.val_sequences = self._split()
         if stage in (None, "test") and not self.test_sequences:
             self.test_sequences = self._tested()
 
-    def _split(self) -> tuple[list[Sequence], list[Sequence]]:
-        sequences = self.source.sequences("train")
-        unlabelled = next((s.name for s in sequences if not s.labelled), None)
+    def prepare_data(self) -> None:
+        """Before training, and in one process only: all flow at once. Raises BadInput."""
+        if self.motion is not None and self.augmentation is not None:
+            self.setup("fit")
+            self.motion.prepare([*self.train_sequences, *self.val_sequences])
+
+    @property
+    def train_sequences(self) -> list[Sequence]:
+        return [sequence for part in self._parts for sequence in part.sequences]
+
+    def _split(self) -> tuple[list[Part], list[Sequence]]:
+        """(what to train on, the clips held out)."""
+        parts = self.source.parts()
+        unlabelled = next((s.name for part in parts for s in part.sequences if not s.labelled), None)
         if unlabelled is not None:
             raise BadInput(
                 f"training needs masks, but {unlabelled} of the train stage has none: use labelled data"
             )
-        return split_holdout(sequences, self.loading.holdout, self.loading.holdout_seed)
+        candidates = [s for part in parts if part.validates for s in part.sequences]
+        _, held = split_holdout(candidates, self.loading.holdout, self.loading.holdout_seed)
+        keys = {s.key for s in held}  # a clip that two parts have is held out of both
+        kept = [replace(part, sequences=[s for s in part.sequences if s.key not in keys]) for part in parts]
+        return [part for part in kept if part.sequences], held
 
     def _tested(self) -> list[Sequence]:
         if self.loading.test_split == "holdout":
@@ -194,6 +182,8 @@ class ClipDataModule(pl.LightningDataModule):
             reverse=loading.reverse,
             clips=loading.clips_per_epoch,
             seed=self.seed,
+            weights=frame_weights(self._parts),
+            motion=self.motion,
         )
         sampler = ClipSampler(len(clips), self.seed)
         return DataLoader(

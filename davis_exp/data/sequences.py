@@ -1,6 +1,7 @@
 """What a sequence is: the one type that every source yields and everything after it reads. No torch here."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ class Sequence(ABC):
         index: the data set's global integer index of each frame; results are named by it.
         frame_ids: one id per frame, "<name>/<stem>" ("blackswan/00000").
         labelled: whether `mask` works.
+        still: whether the frames are made from a single picture: how they move then tells nothing.
     """
 
     name: str
     index: tuple[int, ...]
     frame_ids: tuple[str, ...]
     labelled: bool
+    still: bool = False
 
     def __len__(self) -> int:
         return len(self.index)
@@ -46,6 +49,25 @@ class Sequence(ABC):
         """The image file that holds frame `i`, if one does: to copy it without encoding it again."""
         return None
 
+    def variant(self, seed: tuple[int, ...]) -> "Sequence":
+        """The sequence with other random motion, decided by `seed`, where its motion is made; else itself."""
+        return self
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sequences to train on.
+
+    Attributes:
+        sequences: all labelled.
+        weight: their share of the training clips, relative to the other parts'.
+        validates: whether clips of these may be held out.
+    """
+
+    sequences: list[Sequence]
+    weight: float = 1.0
+    validates: bool = True
+
 
 class Source(ABC):
     """A data set: yields sequences for the two stages of an experiment."""
@@ -56,3 +78,7 @@ class Source(ABC):
 
         Each stage is indexed on its own, from 0 on. Raises BadInput if the data is not there.
         """
+
+    def parts(self) -> list[Part]:
+        """The train stage, its sequences grouped by how often they are drawn. Raises as `sequences` does."""
+        return [Part(self.sequences("train"))]

@@ -11,6 +11,7 @@ import numpy as np
 
 from davis_exp.metrics.bits import Bits, overlap
 from davis_exp.metrics.boundary import boundary, boundary_f
+from davis_exp.metrics.stability import SCALE
 from davis_exp.metrics.statistics import average, statistics
 
 THRESHOLD = 128  # round(x / 255) on uint8: 127 is background, 128 foreground
@@ -59,13 +60,17 @@ def contest(ious: Iterable[float | None]) -> dict[str, Any]:
 
 
 def sequence_statistics(frames: list[FrameScores], protocol: str) -> dict[str, Any]:
-    """J, F and T of one sequence; `davis2016` drops its first and last frame, `all_frames` none."""
+    """J, F and T of one sequence; `davis2016` drops its first and last frame, `all_frames` none.
+
+    T is five times the mean of its pairs of frames, as in all published figures.
+    """
     kept = frames[1:-1] if protocol == "davis2016" else frames
     scores: dict[str, Any] = {
         "J": statistics(frame.J for frame in kept)._asdict(),
         "F": statistics(frame.F for frame in kept)._asdict(),
     }
-    return {**_with_mean(scores), "T": average(frame.T for frame in kept[:-1])}
+    t = average(frame.T for frame in kept[:-1])
+    return {**_with_mean(scores), "T": None if t is None else SCALE * t}
 
 
 def over_sequences(sequences: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

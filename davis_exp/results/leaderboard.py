@@ -8,9 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from davis_exp.errors import BadInput
+from davis_exp.errors import BadInput, quoted
 from davis_exp.results.artifact import Results
-from davis_exp.results.storage import quoted
 from davis_exp.results.table import aligned, percent
 
 SCORE = "score.json"

@@ -4,9 +4,8 @@ from collections.abc import Sequence as List
 from dataclasses import dataclass, field
 
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
+from davis_exp.errors import BadInput, quoted
 from davis_exp.results.artifact import PATHS, Results
-from davis_exp.results.storage import quoted
 
 
 @dataclass

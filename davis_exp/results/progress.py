@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from davis_exp.results.parallel import Progress
+from davis_exp.parallel import Progress
 
 
 @contextmanager
@@ -18,6 +18,8 @@ def progress_bar(label: str) -> Iterator[Progress | None]:
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    # lines printed meanwhile go above the bar, but not if they are piped elsewhere
+    shared = sys.stdout.isatty()
+    with Bar(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shared) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

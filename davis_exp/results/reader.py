@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from davis_exp.errors import BadInput
+from davis_exp.errors import BadInput, quoted
 from davis_exp.results import png
-from davis_exp.results.storage import Storage, open_storage, quoted, relative
+from davis_exp.results.storage import Storage, open_storage, relative
 
 PATHS, METADATA, OUTPUTS = "paths.json", "metadata.json", "outputs"
 RESULTS = "results"  # in a run's folder
@@ -58,7 +58,10 @@ class Results:
         path = Path(path).expanduser()
         if not (path / PATHS).exists() and (path / RESULTS / PATHS).is_file():
             path = path / RESULTS
-        results = cls(path, open_storage(path))
+        try:
+            results = cls(path, open_storage(path))
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read: {error.strerror}") from error
         if strict and results.defects:
             more = f" (and {len(results.defects) - 1} more)" if len(results.defects) > 1 else ""
             raise BadInput(f"{path}: {results.defects[0]}{more}")

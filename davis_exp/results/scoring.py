@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
+from davis_exp.errors import BadInput, quoted
 from davis_exp.metrics.bits import Bits, overlap
 from davis_exp.metrics.protocols import (
     THRESHOLD,
@@ -21,12 +21,11 @@ from davis_exp.metrics.protocols import (
     over_sequences,
     sequence_statistics,
 )
-from davis_exp.metrics.stability import Shape, instability, shape
+from davis_exp.metrics.stability import Shape, instability, marked, shape
+from davis_exp.parallel import Progress, ordered
 from davis_exp.results.artifact import Results
 from davis_exp.results.check import ZERO_ONE, refuse
 from davis_exp.results.matching import check_size, match
-from davis_exp.results.parallel import Progress, ordered
-from davis_exp.results.storage import quoted
 from davis_exp.results.truth import Truth
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ def score(
     """Score results against labelled sequences: the content of score.json.
 
     Frames are compared by `workers` threads, one frame in memory each. `stability` adds T for the sequences
-    of these names, for all of them if it is empty. `truth` may keep packed masks. Raises BadInput for
+    of these names, for those that are `marked` if it is empty. `truth` may keep packed masks. Raises BadInput for
     whatever does not match the truth or cannot be read.
     """
     matched = match(results, sequences)
@@ -86,7 +85,7 @@ def score(
             return shape(results.confidence(matched.indices[index]) >= THRESHOLD)
 
         unsteady = _instabilities(
-            _marked(sequences, stability), lru_cache(maxsize=16)(predicted), workers, progress
+            _steadied(sequences, stability), lru_cache(maxsize=16)(predicted), workers, progress
         )
         indices = [index for sequence in sequences for index in sequence.index]
         scores = [own._replace(T=unsteady.get(index)) for index, own in zip(indices, scores, strict=True)]
@@ -117,11 +116,17 @@ def _frames(sequences: List[Sequence]) -> Iterator[tuple[Sequence, int]]:
     return ((sequence, i) for sequence in sequences for i in range(len(sequence)))
 
 
-def _marked(sequences: List[Sequence], names: List[str]) -> list[Sequence]:
-    unknown = set(names) - {sequence.name for sequence in sequences}
+def _steadied(sequences: List[Sequence], names: List[str]) -> list[Sequence]:
+    there = [sequence.name for sequence in sequences]
+    unknown = set(names).difference(there)
     if unknown:
-        raise BadInput(f"stability: the data set has no sequence {min(unknown)!r}")
-    return [sequence for sequence in sequences if not names or sequence.name in names]
+        raise BadInput(f"stability: the data set has no sequence {quoted(min(unknown))}")
+    chosen = names or marked(there)
+    if not chosen:
+        raise BadInput(
+            f"stability: the official T leaves out {', '.join(there)}: name the sequences to measure it on"
+        )
+    return [sequence for sequence in sequences if sequence.name in chosen]
 
 
 def _instabilities(

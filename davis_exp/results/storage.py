@@ -12,17 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from davis_exp.errors import BadInput
+from davis_exp.errors import BadInput, quoted
 
 MAX_MEMBERS = 200_000
 MAX_DIRECTORY = 2**25  # bytes of a zip's table of contents
 END_OF_ZIP = b"PK\x05\x06"
-
-
-def quoted(name: object) -> str:
-    """An untrusted name for a one-line message: printable, without control characters, not too long."""
-    text = ascii(str(name))[1:-1]
-    return text if len(text) <= 120 else f"{text[:100]}…{text[-16:]}"
 
 
 def relative(path: object) -> str:
@@ -108,10 +102,7 @@ class Archive:
             raise BadInput(f"{path} is not a readable zip file: {error}") from error
         members = [member for member in self._zip.infolist() if not member.is_dir()]
         names = [member.filename for member in members]
-        tops = {name.partition("/")[0] for name in names}
-        prefix = f"{tops.pop()}/" if len(tops) == 1 and all("/" in name for name in names) else ""
-        if prefix == "outputs/":
-            prefix = ""
+        prefix = _wrapper(names)
         self._members = {
             name.removeprefix(prefix): member for name, member in zip(names, members, strict=True)
         }
@@ -146,6 +137,13 @@ def open_storage(path: Path) -> Storage:
     if path.is_file():
         return Archive(path)
     raise BadInput(f"no results at {path}: give a results folder or a zip of one")
+
+
+def _wrapper(names: list[str]) -> str:
+    """The folder around everything ("results/"), or nothing; `<sequence>/<frame>.png` has none around it."""
+    top = names[0].partition("/")[0] + "/" if names else ""
+    wrapped = f"{top}paths.json" in names or all(name.count("/") > 1 for name in names)
+    return top if wrapped and all(name.startswith(top) for name in names) else ""
 
 
 def _allowed(size: int, limit: int, name: str) -> int:

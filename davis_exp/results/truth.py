@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from davis_exp.data.sequences import Sequence
-from davis_exp.data.sources.files import FileSequence
+from davis_exp.data.sources.files import FileSequence, foreground
 from davis_exp.errors import BadInput
 from davis_exp.metrics.bits import Bits
 from davis_exp.results import png
+
+READ_AS = "rounded"  # how masks are made binary: packed ones that were kept otherwise must not be found
 
 
 class Truth:
@@ -82,13 +84,13 @@ def _read(sequence: Sequence, i: int) -> Bits:
         with suppress(
             BadInput, OSError
         ):  # what is not an 8-bit grey PNG takes the sequence's own, slower way
-            return Bits.of(png.decode(path.read_bytes(), str(path)))
+            return Bits.of(foreground(png.decode(path.read_bytes(), str(path))))
     return Bits.of(sequence.mask(i))
 
 
 def _stamp(sequence: Sequence) -> str:
     """Digest of what a sequence's masks depend on: the files as they are now, or the generator's settings."""
-    parts: list[object] = [sequence.key, sequence.size, sequence.frame_ids]
+    parts: list[object] = [READ_AS, sequence.key, sequence.size, sequence.frame_ids]
     if isinstance(sequence, FileSequence) and sequence.masks is not None:
         files = [(path, path.stat()) for path in sequence.masks]
         parts.append([(str(path.resolve()), status.st_size, status.st_mtime_ns) for path, status in files])

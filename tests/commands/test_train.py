@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from davis_exp import build
+from davis_exp import build, checkpoints
 from davis_exp.commands import test as test_command
 from davis_exp.commands import train
 from davis_exp.errors import BadInput, OverBudget
@@ -94,7 +94,7 @@ def test_the_score_is_that_of_the_written_masks(finished):
 def test_checkpoints_are_self_contained_and_the_average_is_what_was_tested(finished):
     cfg, folder = finished
     for name in ("best", "last"):
-        checkpoint = build.read_checkpoint(folder / f"checkpoints/{name}.ckpt")
+        checkpoint = checkpoints.read(folder / f"checkpoints/{name}.ckpt")
         assert checkpoint["config"] == build.plain(cfg)
         assert "current_model_state" in checkpoint
         current, average = (

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from davis_exp import build
 from davis_exp.config import conf_dir
@@ -10,6 +11,7 @@ from davis_exp.data.export import write_contest, write_davis
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.errors import BadInput
 
+COUNTS = {"images": (3, 1, 1), "mix": (3 + 4, 1, 2)}  # to train on, held out, to test on
 LOADING = ("data.workers=0", "data.size=[32,64]", "data.batch_size=3", "data.clip_length=5")
 
 
@@ -24,11 +26,20 @@ def roots(tmp_path_factory):
     source = GeneratedSource(train=4, test=2, length=5, height=32, width=48)
     train, test = source.sequences("train"), source.sequences("test")
     davis = write_davis({"train": train, "val": test}, folder / "davis")
+    for sequence in train:
+        for name, picture in (("images", sequence.frame(0)), ("masks", sequence.mask(0) * 255)):
+            (folder / "stills" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / "stills" / name / f"{sequence.name}.png")
     return {
         "davis": [f"data.root={davis}"],
         "contest": [
             f"data.root={write_contest(train, folder / 'train')}",
             f"data.test_root={write_contest(test, folder / 'test')}",
+        ],
+        "images": [f"data.root={folder / 'stills'}", "data.holdout=1"],
+        "mix": [
+            f"data.parts.davis.source.root={davis}",
+            f"data.parts.images.source.root={folder / 'stills'}",
         ],
         "generated": ["data.train=4", "data.test=2", "data.length=5", "data.height=32", "data.width=48"],
     }
@@ -40,11 +51,8 @@ def test_data(compose, roots, name):
     data = build.build_data(cfg)
     assert (data.loading.size, data.loading.batch_size, data.loading.workers) == ((32, 64), 3, 0)
     data.setup(None)
-    assert [len(part) for part in (data.train_sequences, data.val_sequences, data.test_sequences)] == [
-        3,
-        1,
-        2,
-    ]
+    counts = tuple(map(len, (data.train_sequences, data.val_sequences, data.test_sequences)))
+    assert counts == COUNTS.get(name, (3, 1, 2))
     batch = next(iter(data.train_dataloader()))
     assert batch["frames"].shape == (3, 5, 3, 32, 64)
     assert 0.01 < batch["masks"].float().mean() < 0.5

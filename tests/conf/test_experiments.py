@@ -62,11 +62,12 @@ def test_experiment_builds_within_its_budget(compose, name):
 
 
 @pytest.mark.parametrize("name", options("experiment"))
-def test_experiment_composes_with_each_group_overridden(compose, name):
-    for group, (_, choices) in groups(CONF, "train").items():
-        if group != "experiment":
-            for choice in choices:
-                assert group in compose(f"experiment={name}", f"{group}={choice}")
+@pytest.mark.parametrize("place", [0, -1])
+def test_experiment_composes_with_its_groups_overridden(compose, name, place):
+    """With the first, and with the last, option of every group at once: an overlay must not lean on any."""
+    others = {group: choices[place] for group, (_, choices) in groups(CONF, "train").items() if group != "experiment"}
+    cfg = compose(f"experiment={name}", *(f"{group}={choice}" for group, choice in others.items()))
+    assert cfg.name == name
 
 
 def test_every_yaml_says_what_it_is():

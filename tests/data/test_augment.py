@@ -29,10 +29,10 @@ def clip():
 
 
 def test_without_arguments_it_only_resizes(clip):
-    frames, masks = ClipAugmentation((60, 80))(*clip, np.random.default_rng(0))
+    frames, masks, _ = ClipAugmentation((60, 80))(*clip, np.random.default_rng(0))
     assert np.array_equal(frames, clip[0])
     assert np.array_equal(masks, clip[1])
-    frames, masks = ClipAugmentation([30, 40])(*clip, np.random.default_rng(0))
+    frames, masks, _ = ClipAugmentation([30, 40])(*clip, np.random.default_rng(0))
     assert frames.shape == (3, 30, 40, 3)
     assert masks.shape == (3, 30, 40)
     assert masks.mean() == pytest.approx(clip[1].mean(), rel=0.1)
@@ -42,7 +42,7 @@ def test_one_draw_for_all_frames_and_masks_follow(clip):
     augmentation = ClipAugmentation((48, 64), flip=0.5, scale=(0.4, 1.0), ratio=(0.8, 1.25), rotate=15)
     agreement = []
     for seed in range(20):
-        frames, masks = augmentation(*clip, np.random.default_rng(seed))
+        frames, masks, _ = augmentation(*clip, np.random.default_rng(seed))
         assert frames.shape == (3, 48, 64, 3)
         assert masks.shape == (3, 48, 64)
         assert frames.dtype == masks.dtype == np.uint8
@@ -69,7 +69,7 @@ def test_draws_are_independent_of_each_other(clip):
     augmentation = ClipAugmentation((60, 80), flip=0.5, grey=0.5)
     pairs = []
     for seed in range(200):
-        frames, masks = augmentation(*clip, np.random.default_rng(seed))
+        frames, masks, _ = augmentation(*clip, np.random.default_rng(seed))
         pairs.append((masks[0, 30, 20] == 0, np.ptp(frames[0].astype(int), axis=-1).max() == 0))
     counts = [pairs.count(pair) for pair in ((False, False), (False, True), (True, False), (True, True))]
     assert min(counts) > 30  # 50 each is expected

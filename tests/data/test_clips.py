@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from davis_exp.data.clips import ClipDataset, ClipSampler
+from davis_exp.data.flow import MotionSource
 from davis_exp.errors import BadInput
 
 
-def unchanged(frames, masks, rng):
-    return frames, masks
+def unchanged(frames, masks, rng, vectors=None):
+    return frames, masks, vectors
 
 
 def numbers(clip):
@@ -119,3 +120,79 @@ def test_rank_comes_from_torch_distributed(monkeypatch):
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     assert list(ClipSampler(9)) == list(ClipSampler(9, 0, 1, 2))
+
+
+# ---- weights, stills, motion ------------------------------------------------------------------------
+
+
+class Turning(MotionSource):
+    """At frame i the motion (i + 1, 0), which is to the right."""
+
+    def vectors(self, sequence, i):
+        return None if sequence.still else np.full((2, 10, 15), i + 1, np.float32) * [[[1]], [[0]]]
+
+
+def test_weights_share_clips_out_in_every_epoch(array_sequence):
+    sequences = [array_sequence("a", 20, tint=1), array_sequence("b", 60, tint=2)]
+    clips = ClipDataset(sequences, 1, augmentation=unchanged, weights=[9 / 20, 3 / 60], clips=40)
+    for epoch in range(3):
+        drawn = [int(clips[epoch, item]["frames"][0, 1, 0, 0]) for item in range(40)]
+        assert (drawn.count(1), drawn.count(2)) == (30, 10)
+    assert len(ClipDataset(sequences, 4, augmentation=unchanged, weights=[1e-9, 1e-9])) == 20
+
+
+def test_the_last_item_stays_inside_whatever_is_rounded(array_sequence, monkeypatch):
+    clips = ClipDataset([array_sequence("a", 7)], 1, augmentation=unchanged, weights=[0.1 / 3], clips=3)
+
+    class Almost:
+        def random(self):
+            return 1.0  # what 1 − 2⁻⁵³ may be rounded to
+
+        def integers(self, low, high):
+            return 1
+
+    assert clips.draw(2, Almost())[1] == [6]
+
+
+def test_no_motion_unless_asked_for(array_sequence):
+    assert set(ClipDataset([array_sequence("a")], 2, augmentation=unchanged)[0, 0]) == {"frames", "masks"}
+
+
+def test_motion_turns_with_the_direction_of_play(array_sequence):
+    clips = ClipDataset([array_sequence("a", 20)], 3, augmentation=unchanged, motion=Turning(), clips=40)
+    seen = set()
+    for item in range(40):
+        clip = clips[0, item]
+        assert clip["motion"].dtype == torch.uint8
+        assert clip["motion"].shape == (3, 3, 10, 15)
+        backwards = numbers(clip)[0] > numbers(clip)[1]
+        red = clip["motion"][:, 0, 0, 0].tolist()  # all of it to the right, none of it to the left
+        assert red == [0 if backwards else 255] * 3
+        seen.add(backwards)
+    assert seen == {False, True}
+
+
+def test_a_clip_of_one_frame_has_its_own_motion(array_sequence):
+    clips = ClipDataset([array_sequence("a", 20)], 1, augmentation=unchanged, motion=Turning(), clips=20)
+    assert {int(clips[0, item]["motion"][0, 0, 0, 0]) for item in range(20)} == {255}
+
+
+def test_running_back_and_forth_turns_motion_too(array_sequence):
+    clips = ClipDataset([array_sequence("a", 3)], 5, augmentation=unchanged, motion=Turning(), reverse=0.0)
+    clip = clips[0, 0]
+    assert numbers(clip) == [0, 1, 2, 1, 0]
+    assert clip["motion"][:, 0, 0, 0].tolist() == [255, 255, 0, 0, 0]
+
+
+def test_stills_are_their_own_motion_and_move_anew_each_time(array_sequence):
+    class Still(array_sequence):
+        still = True
+
+        def variant(self, seed):
+            return Still(self.name, len(self), tint=sum(seed))
+
+    clips = ClipDataset([Still("a", 9)], 3, augmentation=unchanged, motion=Turning(), seed=5)
+    clip = clips[2, 1]
+    assert torch.equal(clip["motion"], clip["frames"])
+    assert clip["frames"][0, 1, 0, 0] == 5 + 2 + 1
+    assert clips[1, 0]["frames"][0, 1, 0, 0] == 5 + 1 + 0

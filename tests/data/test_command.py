@@ -107,7 +107,7 @@ def test_bad_input_is_one_line_and_exit_code_2(generated, capsys, arguments, sai
     assert said in lines[0]
 
 
-@pytest.mark.parametrize("action", [[], ["generate"], ["download"], ["export"]])
+@pytest.mark.parametrize("action", [[], ["generate"], ["download"], ["export"], ["check"]])
 def test_help_has_an_example(action, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["data", *action, "--help"])

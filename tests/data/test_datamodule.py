@@ -11,10 +11,12 @@ import yaml
 
 from davis_exp.config import conf_dir
 from davis_exp.data.augment import ClipAugmentation
-from davis_exp.data.datamodule import ClipDataModule, Loading, split_holdout
+from davis_exp.data.datamodule import ClipDataModule, Loading
+from davis_exp.data.flow import DisFlow
 from davis_exp.data.sequences import Source
 from davis_exp.data.sources import ContestSource, DavisSource
 from davis_exp.data.sources.generated import GeneratedSource
+from davis_exp.data.split import split_holdout
 from davis_exp.errors import BadInput
 
 AUGMENT = partial(ClipAugmentation, flip=0.5, scale=(0.5, 1.0), colour=0.5)
@@ -147,6 +149,40 @@ def test_batches_do_not_depend_on_workers_nor_draw_from_the_global_generator():
         assert torch.equal(alone["frames"], by_worker["frames"])
         assert torch.equal(alone["masks"], by_worker["masks"])
     assert len({batch["frames"].numpy().tobytes() for batch in batches[2]}) == 8
+
+
+def test_motion_batches_do_not_depend_on_workers_nor_on_what_was_kept(tmp_path):
+    source = GeneratedSource(train=3, length=5, height=48, width=64)
+    loading = Loading(size=(40, 56), clip_length=3, batch_size=2, clips_per_epoch=4, workers=0)
+    batches = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        for workers, prepared in ((0, True), (2, False)):
+            data = ClipDataModule(
+                source,
+                AUGMENT,
+                dataclasses.replace(loading, workers=workers),
+                seed=3,
+                motion=DisFlow(cache=str(tmp_path / str(workers))),
+            )
+            if prepared:
+                data.prepare_data()
+                assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 3 * 5
+            data.setup("fit")
+            batches[workers] = list(data.train_dataloader())
+    for alone, by_worker in zip(*batches.values(), strict=True):
+        assert alone["motion"].shape == alone["frames"].shape == (2, 3, 3, 40, 56)
+        assert alone["motion"].dtype == torch.uint8
+        for name, tensor in alone.items():
+            assert torch.equal(tensor, by_worker[name])
+    assert batches[0][0]["motion"].float().std() > 10
+
+
+def test_nothing_is_prepared_without_training(tmp_path):
+    source = GeneratedSource(train=2, length=3, height=48, width=64)
+    ClipDataModule(source, None, Loading(size=(8, 8)), motion=DisFlow(cache=str(tmp_path))).prepare_data()
+    ClipDataModule(source, AUGMENT, Loading(size=(8, 8))).prepare_data()
+    assert not list(tmp_path.iterdir())
 
 
 def test_fewer_clips_than_a_batch_still_give_one(ten):

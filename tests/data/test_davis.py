@@ -133,6 +133,40 @@ def test_alpha_does_not_count(tmp_path):
     assert read_mask(tmp_path / "la.png").sum() == 4
 
 
+VALUES = [0, 1, 38, 127, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "expected"),
+    [
+        ("L", VALUES, [0, 0, 0, 0, 1, 1]),  # as the judge rounds
+        ("LA", VALUES, [0, 0, 0, 0, 1, 1]),
+        ("RGB", VALUES, [0, 0, 0, 0, 1, 1]),
+        ("L", [0, 1, 1, 0, 0, 1], [0, 1, 1, 0, 0, 1]),
+        ("RGB", [0, 1, 1, 0, 0, 1], [0, 1, 1, 0, 0, 1]),
+        ("L", [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]),
+        ("L", [0, 2, 2, 0, 0, 2], [0, 0, 0, 0, 0, 0]),
+        ("P", VALUES, [0, 1, 1, 1, 1, 1]),  # every object of a palette mask
+        ("I;16", VALUES, [0, 0, 0, 0, 1, 1]),
+        ("I;16", [0, 1, 257, 32767, 32768, 65535], [0, 0, 0, 0, 1, 1]),
+    ],
+)
+def test_soft_masks_are_rounded(tmp_path, mode, values, expected):
+    image = Image.fromarray(np.array([values], np.uint16 if mode == "I;16" else np.uint8))
+    if mode == "P":
+        image.putpalette(list(range(256)) * 3)
+    elif mode != "I;16":
+        image = image.convert(mode)
+    image.save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").tolist() == [expected]
+
+
+def test_a_mask_announcing_too_many_pixels_is_bad_input(tmp_path, monkeypatch):
+    Image.new("L", (50, 50)).save(tmp_path / "mask.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert "mask.png cannot be read" in refusal(lambda: read_mask(tmp_path / "mask.png"))
+
+
 def test_corrupt_and_truncated_frames_are_named(davis_folder, write_list):
     root = davis_folder({"a": 3}, size=(64, 64))
     write_list(root, "2016/train", ["a"])

@@ -50,10 +50,11 @@ def test_davis2016_drops_the_first_and_last_frame():
     assert all_frames["J"]["recall"] == pytest.approx(0.6)
 
 
-def test_stability_counts_only_pairs_between_kept_frames():
-    frames = [FrameScores(1, 1, 1, t) for t in (0.9, 0.1, 0.3, 0.7, None)]
-    assert sequence_statistics(frames, "davis2016")["T"] == pytest.approx(0.2)
-    assert sequence_statistics(frames, "all_frames")["T"] == pytest.approx(0.5)
+def test_stability_is_five_times_the_mean_over_pairs_of_kept_frames():
+    frames = [FrameScores(1, 1, 1, t) for t in (0.09, 0.01, 0.03, 0.07, None)]
+    assert sequence_statistics(frames, "davis2016")["T"] == pytest.approx(5 * 0.02)
+    assert sequence_statistics(frames, "all_frames")["T"] == pytest.approx(5 * 0.05)
+    assert sequence_statistics([FrameScores(1, 1, 1)] * 5, "davis2016")["T"] is None
 
 
 def test_mean_over_sequences_not_over_frames():

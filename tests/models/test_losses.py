@@ -1,14 +1,27 @@
 """Losses against their definitions, and on the masks that break naive ones."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from davis_exp.errors import BadInput
-from davis_exp.models.losses import BCE, BCEDice, Dice, Focal, Jaccard, Lovasz
+from davis_exp.models.losses import (
+    BCE,
+    BCEDice,
+    Bootstrapped,
+    BoundaryBCE,
+    Dice,
+    Focal,
+    Jaccard,
+    Lovasz,
+    boundary,
+    strength,
+)
 from davis_exp.models.segmenter import Prediction
 
-ALL = [BCE, BCEDice, Dice, Focal, Jaccard, Lovasz]
+ALL = [BCE, BCEDice, Bootstrapped, BoundaryBCE, Dice, Focal, Jaccard, Lovasz]
 
 
 @pytest.fixture
@@ -110,3 +123,100 @@ def test_auxiliary_heads_count_with_their_weight(logits: Tensor, masks: Tensor) 
 def test_logits_of_another_size_are_refused(logits: Tensor, masks: Tensor) -> None:
     with pytest.raises(BadInput, match=r"logits of shape \(2, 3, 1, 4, 10\)"):
         BCE()(Prediction(logits[..., :4, :]), masks)
+
+
+def test_boundary_heads_are_held_against_the_boundary(logits: Tensor) -> None:
+    masks = torch.zeros(2, 3, 1, 8, 10)
+    masks[..., 2:6, 3:8] = 1
+    edges = masks.clone()
+    edges[..., 1:7, 2:9] = 1  # a pixel around it …
+    edges[..., 3:5, 4:7] = 0  # … and the outermost of its own
+    one = BCE(aux_weight=1.0)
+    torch.testing.assert_close(boundary(masks.flatten(0, 1)), edges.flatten(0, 1))
+    expected = sum(one(Prediction(x), y) for x, y in [(logits, masks), (2 * logits, edges), (-logits, masks)])
+    heads = {"boundary_0": 2 * logits, "coarse": -logits}
+    torch.testing.assert_close(one(Prediction(logits, heads), masks), expected)
+
+
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_a_uniform_mask_has_no_boundary(fill: float) -> None:
+    assert not boundary(torch.full((1, 1, 6, 6), fill)).any()
+
+
+def test_bootstrapped_is_the_mean_of_the_hardest_quarter(logits: Tensor, masks: Tensor) -> None:
+    expected = []
+    for x, y in per_frame(logits, masks):
+        losses = sorted(
+            (torch.nn.functional.softplus(-x if t else x).item() for x, t in zip(x, y, strict=True))
+        )
+        expected.append(sum(losses[-20:]) / 20)  # of 80
+    value = Bootstrapped()(Prediction(logits), masks)
+    assert value.item() == pytest.approx(sum(expected) / 6, rel=1e-5)
+    torch.testing.assert_close(Bootstrapped(1.0)(Prediction(logits), masks), BCE()(Prediction(logits), masks))
+
+
+def test_bootstrapped_teaches_only_the_hard_pixels() -> None:
+    logits = torch.tensor([5.0, 4.0, 3.0, -2.0, 5.0, 5.0, 5.0, 1.0]).view(1, 1, 1, 2, 4).requires_grad_()
+    Bootstrapped()(Prediction(logits), torch.ones(1, 1, 1, 2, 4)).backward()
+    assert (logits.grad.flatten() < 0).nonzero().flatten().tolist() == [3, 7]
+
+
+def scene() -> tuple[Tensor, Tensor]:
+    """Frames (1, 1, 3, 16, 24) of two equal steps in grey, at columns 6 and 18; the mask ends at the first."""
+    frames = torch.full((1, 1, 3, 16, 24), 0.5)
+    frames[..., :6] = 1.0
+    frames[..., 18:] = 0.0
+    masks = torch.zeros(1, 1, 1, 16, 24)
+    masks[..., :6] = 1
+    return frames, masks
+
+
+def test_strength_of_edges() -> None:
+    frames, _ = scene()
+    steps = strength(frames[0])[0, 0]
+    assert steps[:, [5, 6, 17, 18]].eq(1).all()  # on either side of a step
+    assert steps.sum() == 4 * 16
+    assert strength(torch.full((1, 3, 5, 5), 0.7)).max() < 1e-4  # of rounding, not blown up
+    faint = frames[0] * torch.tensor([1.0] * 12 + [0.5] * 12)  # halves the second step, and makes one of ¼
+    assert strength(faint)[0, 0, 3, [6, 12, 18]].tolist() == pytest.approx([1.0, 0.5, 0.5])
+
+
+def test_hard_negatives_weigh_more() -> None:
+    frames, masks = scene()
+    logits = torch.zeros(masks.shape)
+    weights = torch.ones(16, 24)
+    weights[:, 17:19] = 2.0  # the step away from the object; the one at its boundary is none
+    expected = math.log(2) * weights.mean()
+    torch.testing.assert_close(BoundaryBCE()(Prediction(logits), masks, frames), expected)
+    assert BoundaryBCE()(Prediction(logits), masks).item() == pytest.approx(math.log(2))
+    aux = {"boundary": logits}
+    both = BoundaryBCE(aux_weight=0.2)(Prediction(logits, aux), masks, frames)
+    torch.testing.assert_close(both, 1.2 * expected)
+
+
+def test_margin_edge_and_boundary_weight() -> None:
+    frames, masks = scene()
+    prediction = Prediction(torch.zeros(masks.shape))
+
+    def mean_weight(**options: float) -> float:
+        return BoundaryBCE(**options)(prediction, masks, frames).item() / math.log(2)
+
+    assert mean_weight(margin=0) == pytest.approx(1 + 3 / 24)  # column 6 is an edge outside the mask
+    assert mean_weight(margin=11) == pytest.approx(1 + 2 / 24)
+    assert mean_weight(margin=12) == pytest.approx(1 + 1 / 24)
+    assert mean_weight(boundary_weight=3.0) == pytest.approx(1 + 2 / 24 + 3 * 2 / 24)
+    frames[..., 18:] = 0.4
+    assert mean_weight(edge=0.3) == pytest.approx(1.0)
+    assert mean_weight(edge=0.1) == pytest.approx(1 + 0.2 * 2 / 24)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(lambda: Bootstrapped(0), lambda: Bootstrapped(1.5)),
+        *(lambda: BoundaryBCE(edge=0), lambda: BoundaryBCE(margin=-1)),
+    ],
+)
+def test_senseless_settings_are_refused(make) -> None:
+    with pytest.raises(BadInput, match=r"loss\.(fraction|edge)="):
+        make()

@@ -73,10 +73,25 @@ def test_broken_maps_are_refused(tmp_path, bad, message):
 
 
 def test_an_index_is_written_once(tmp_path):
-    with pytest.raises(BadInput, match="index 1 .* twice"), ResultsWriter(tmp_path / "r") as out:
+    with ResultsWriter(tmp_path / "r") as out:
         out.add(1, np.zeros((2, 2)), "a/0")
-        out.add(1, np.zeros((2, 2)), "a/1")
-    assert list(tmp_path.iterdir()) == []  # the context manager cleaned up
+        with pytest.raises(BadInput, match=r"index 1 \(a/1\) was added twice"):
+            out.add(1, np.zeros((2, 2)), "a/1")
+        assert list(out.close({"nparams": 1}).joinpath("outputs").iterdir()) == [
+            tmp_path / "r/outputs/00001.png"
+        ]
+
+
+def interrupted(folder):
+    with ResultsWriter(folder) as out:
+        out.add(1, np.zeros((2, 2)), "a/0")
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path / "r")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_older_results_are_replaced_whole(tmp_path, results, make_results):

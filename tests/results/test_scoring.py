@@ -7,8 +7,10 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from davis_exp.data.sequences import Sequence
+from davis_exp.data.sources.files import FileSequence, read_mask
 from davis_exp.errors import BadInput
 from davis_exp.metrics.boundary import boundary, boundary_f
 from davis_exp.metrics.jaccard import jaccard
@@ -173,6 +175,9 @@ def test_a_plain_folder_a_zip_and_a_run_score_the_same(tmp_path, make_results, s
     for own in (plain, *zipped, run):
         assert own["sequences"] == expected["sequences"]
         assert own["contest"] == expected["contest"]
+    shutil.make_archive(str(tmp_path / "one"), "zip", tmp_path / "plain", "bus")
+    single = score(Results.open(tmp_path / "one.zip"), sequences[1:])  # its only folder is a sequence
+    assert single["sequences"]["bus"] == expected["sequences"]["bus"]
     with zipfile.ZipFile(tmp_path / "nested.zip") as packed:
         assert f"{folder.name}/paths.json" in packed.namelist()
 
@@ -235,8 +240,6 @@ def test_kept_truth_is_left_aside_when_a_mask_changes(tmp_path, truth, make_resu
 
 @pytest.mark.parametrize("mode", ["1", "P", "LA", "RGB"])
 def test_truth_of_any_mode(tmp_path, truth, make_results, mode):
-    from PIL import Image
-
     from davis_exp.data.sources import open_source
 
     copy = shutil.copytree(truth, tmp_path / "copy")
@@ -246,6 +249,33 @@ def test_truth_of_any_mode(tmp_path, truth, make_results, mode):
     with Image.open(file) as mask:
         mask.convert(mode).save(file)
     assert score(results, open_source(copy).sequences("test")) == expected
+
+
+ODD = np.array([[0, 1, 38, 127, 128, 200, 255]], np.uint8)
+ODD_MASKS = {
+    "soft": Image.fromarray(ODD),
+    "soft with alpha": Image.merge("LA", (Image.fromarray(ODD), Image.fromarray(255 - ODD))),
+    "soft in colour": Image.fromarray(np.stack([ODD] * 3, axis=2)),
+    "zeros and ones": Image.fromarray(np.minimum(ODD, 1)),
+    "palette": Image.fromarray(np.minimum(ODD, 3)).convert("P"),
+    "one bit": Image.fromarray(ODD > 100),
+    "sixteen bits": Image.fromarray(ODD.astype(np.uint16) * 257),
+    "dim": Image.fromarray(ODD // 3),
+    "empty": Image.fromarray(ODD * 0),
+}
+
+
+@pytest.mark.parametrize("name", ODD_MASKS)
+def test_truth_is_read_as_training_reads_it(tmp_path, name):
+    path = tmp_path / "clip" / "00000.png"
+    path.parent.mkdir()
+    ODD_MASKS[name].save(path)
+    clip = FileSequence("clip", "clip", [path], [path])
+    expected = read_mask(path).astype(bool)
+    assert np.array_equal(Truth().mask(clip, 0).unpack(), expected)
+    kept = Truth(tmp_path / "kept")
+    kept.prepare([clip])
+    assert np.array_equal(kept.mask(clip, 0).unpack(), expected)
 
 
 def test_truth_of_several_sizes(tmp_path):
@@ -265,8 +295,23 @@ def test_stability_of_the_sequences_named(make_results, sequences):
     assert every["sequences"]["swan"]["raw"]["T"][-1] is None
     assert all(value is not None for value in every["sequences"]["swan"]["raw"]["T"][:-1])
     assert every["sequences"]["bus"] == named["sequences"]["bus"]
-    with pytest.raises(BadInput, match="no sequence 'tram'"):
+    with pytest.raises(BadInput, match="no sequence tram"):
         score(results, sequences, stability=["tram"])
+
+
+def test_stability_leaves_out_what_the_official_evaluation_leaves_out(tmp_path):
+    masks = [np.pad(np.ones((20, 10 + i)), ((10, 10), (10, 20 - i))) for i in range(4)]
+    results = write(tmp_path / "both", Clip("pair", masks * 2), [mask * 1.0 for mask in masks * 2]).path
+    clips = [Clip("dog", masks), Clip("bus", masks, first=4)]
+    (results / "metadata.json").write_text('{"nparams": 1}')  # without names: matched by index
+    scored = score(Results.open(results), clips, stability=[])
+    assert scored["sequences"]["dog"]["davis2016"]["T"] is None
+    assert scored["davis2016"]["T"] == scored["sequences"]["bus"]["davis2016"]["T"] > 0
+    named = score(Results.open(results), clips, stability=["dog"])
+    assert named["davis2016"]["T"] == named["sequences"]["dog"]["davis2016"]["T"] > 0
+    clips[1].name = "libby"
+    with pytest.raises(BadInput, match="leaves out dog, libby: name the sequences"):
+        score(Results.open(results), clips, stability=[])
 
 
 def test_table_and_rows_hold_the_numbers(make_results, sequences):

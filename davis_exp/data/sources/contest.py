@@ -86,7 +86,7 @@ def _read_table(path: Path) -> dict[str, dict[int, str]]:
 
 def _locate(root: Path, column: dict[int, str]) -> dict[int, Path]:
     """The files a column names, below `root`: as many leading folders are dropped as the first one needs."""
-    paths = {index: _parse(text) for index, text in column.items()}
+    paths = {index: parse(text) for index, text in column.items()}
     if not paths:
         return {}
     first = next(iter(paths.values()))
@@ -95,11 +95,17 @@ def _locate(root: Path, column: dict[int, str]) -> dict[int, Path]:
             raise BadInput(
                 f"{root / TABLE}: index {index}: {str(path)!r} has no clip folder (<clip>/<frame>)"
             )
-    drop = next((n for n in range(len(first.parts) - 1) if root.joinpath(*first.parts[n:]).is_file()), None)
+    drop = foreign_folders(root, first)
     if drop is None:
         raise BadInput(f"{root / TABLE} names {first}, which is not below {root}: restore the files")
     return {index: root.joinpath(*path.parts[drop:]) for index, path in paths.items()}
 
 
-def _parse(text: str) -> PurePath:
+def foreign_folders(root: Path, path: PurePath) -> int | None:
+    """How many leading folders of a path to leave out to find its file below `root`; None if none helps."""
+    return next((n for n in range(len(path.parts) - 1) if root.joinpath(*path.parts[n:]).is_file()), None)
+
+
+def parse(text: str) -> PurePath:
+    """A path as a table holds it, written with either kind of slash."""
     return PureWindowsPath(text) if "\\" in text and "/" not in text else PurePosixPath(text)

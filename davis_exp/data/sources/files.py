@@ -1,7 +1,9 @@
 """Sequences whose frames and masks are image files: what every on-disk layout shares."""
 
 import re
+from collections.abc import Iterator
 from collections.abc import Sequence as Listing
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
+INDEXED = ("P", "PA", "1")  # image modes whose values are names, not brightness
+SCALES = (1, 255, 65535)
 
 
 class FileSequence(Sequence):
@@ -70,37 +74,62 @@ class FileSequence(Sequence):
 
 def read_frame(path: Path) -> np.ndarray:
     """An image file as (H, W, 3) uint8 RGB. Raises BadInput naming the file if it is missing or damaged."""
-    return np.asarray(_load(path, "frame", "RGB"))
+    with opened(path, "frame") as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask file as (H, W) uint8, 1 where its luminance is not zero.
+    """A mask file as (H, W) uint8, 1 = foreground.
 
-    Any mode will do (L, P, 1, RGB, 16 bit …): colours and palettes count by luminance, and alpha is ignored,
-    since an original file (bear/00077.png) is grey with alpha. Raises BadInput as `read_frame` does.
+    In a palette or 1-bit mask every value but 0 is foreground; any other is read by `foreground` from its
+    luminance. Alpha is ignored, since an original file (bear/00077.png) is grey with alpha. Raises BadInput
+    as `read_frame` does.
     """
-    image = _load(path, "mask", None)
-    # 16- and 32-bit greys are compared as they are: converting to 8 bits would clip or truncate small values.
-    grey = image if image.mode[0] in "IF" else image.convert("L")
-    return (np.asarray(grey) != 0).astype(np.uint8)
+    with opened(path, "mask") as image:
+        values = mask_values(image)
+        inside = values != 0 if image.mode in INDEXED else foreground(values)
+    return inside.view(np.uint8)
+
+
+def mask_values(image: Image.Image) -> np.ndarray:
+    """What a mask file holds, (H, W): a palette's or a bit's value, or else the luminance."""
+    if image.mode == "PA":
+        image = image.getchannel(0)
+    # greys of 16 and 32 bits stay as they are: Pillow would clip them to 8
+    as_it_is = image.mode in INDEXED or image.mode.partition(";")[0] in ("L", "I", "F")
+    return np.asarray(image if as_it_is else image.convert("L"))
+
+
+def foreground(grey: np.ndarray) -> np.ndarray:
+    """Where a grey mask of any shape is foreground, as the judge rounds it: from the middle of its scale on.
+
+    The scale is the smallest of 1, 255 and 65535 that holds the largest value: 128 of 255 is foreground, 127
+    is not, and a mask of zeros and ones counts as one.
+    """
+    highest = grey.max(initial=0)
+    scale = next((scale for scale in SCALES if highest <= scale), highest)
+    # a fraction would have 8-bit values compared as 64-bit ones
+    inside: np.ndarray = grey > (scale // 2 if grey.dtype.kind == "u" else scale / 2)
+    return inside
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) from a file's header. Raises BadInput as `read_frame` does."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except OSError as error:
-        raise _unreadable(path, "image", error) from error
+    with opened(path, "image") as image:
+        return image.height, image.width
 
 
-def _load(path: Path, what: str, mode: str | None) -> Image.Image:
+@contextmanager
+def opened(path: Path, what: str) -> Iterator[Image.Image]:
+    """An image file, closed afterwards; whatever goes wrong with it raises BadInput naming the file.
+
+    Only its header is read before its pixels are asked for.
+    """
     try:
         with Image.open(path) as image:
-            image.load()
-            return image if mode is None else image.convert(mode)
+            yield image
     # Damaged files make Pillow raise SyntaxError (PNG chunks) and ValueError too.
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, what, error) from error
 
 

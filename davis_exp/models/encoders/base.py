@@ -57,12 +57,24 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor, motion: Tensor | None = None) -> list[Tensor]:
         """Frames (B, T, 3, H, W) in [0, 1] → one (B, T, C, H/s, W/s) per level."""
-        images = (frames.flatten(0, 1) - self.mean) / self.std  # (B·T, 3, H, W)
+        images = self.normalise(frames)
         return [level.unflatten(0, frames.shape[:2]) for level in self.features(images)]
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """Frames (B, T, 3, H, W) in [0, 1] → images (B·T, 3, H, W) as the weights expect them."""
+        return (frames.flatten(0, 1) - self.mean) / self.std
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Normalised images (N, 3, H, W) → one (N, C, H/s, W/s) per level."""
         return self.net(images)
+
+    @property
+    def stages(self) -> tuple[nn.Module, ...] | None:
+        """Modules of `net` to run in order: stage i makes level i from level i − 1, the first from images.
+
+        None where the network cannot be cut so. They are made anew at each call, around `net`'s own parts.
+        """
+        return None
 
     def load_weights(self) -> None:
         """Copy pretrained weights from a second instance of the network.

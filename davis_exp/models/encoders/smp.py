@@ -68,6 +68,23 @@ class SmpEncoder(FrameEncoder):
         maps = self.net(images)
         return [maps[i] for i in self._levels]
 
+    @property
+    def stages(self) -> tuple[nn.Module, ...] | None:
+        """Of ResNets and Mix Transformers; see FrameEncoder."""
+        from segmentation_models_pytorch.encoders.mix_transformer import MixVisionTransformerEncoder
+        from segmentation_models_pytorch.encoders.resnet import ResNetEncoder
+
+        net: Any = self.net
+        if isinstance(net, ResNetEncoder):
+            stem, first = (net.conv1, net.bn1, net.relu), (net.maxpool, net.layer1)
+            groups = [stem, first, (net.layer2,), (net.layer3,), (net.layer4,)]
+        elif isinstance(net, MixVisionTransformerEncoder):
+            parts = ("patch_embed", "block", "norm")
+            groups = [tuple(getattr(net, f"{part}{i}") for part in parts) for i in (1, 2, 3, 4)]
+        else:
+            return None
+        return tuple(nn.Sequential(*group) for group in groups[: len(self._levels)])
+
     def donor(self, weights: str) -> nn.Module:
         from segmentation_models_pytorch.encoders import get_encoder
 

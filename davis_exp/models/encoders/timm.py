@@ -56,8 +56,35 @@ class TimmEncoder(FrameEncoder):
             levels = [level.permute(0, 3, 1, 2).contiguous() for level in levels]  # (N, C, h, w)
         return levels
 
+    @property
+    def stages(self) -> tuple[nn.Module, ...] | None:
+        """Of networks that timm runs as a list of modules, and of its EfficientNet and MobileNet families."""
+        from timm.models import FeatureListNet
+        from timm.models.efficientnet import EfficientNetFeatures
+        from timm.models.mobilenetv3 import MobileNetV3Features
+
+        net: Any = self.net
+        if isinstance(net, FeatureListNet) and not self._channels_last:
+            return _cut(list(net.values()), [name in net.return_layers for name in net])
+        if isinstance(net, EfficientNetFeatures | MobileNetV3Features) and net.feature_hooks is None:
+            # Level 0 may be the stem's; level i + 1 is that of block i.
+            stem = nn.Sequential(*(part for name, part in net.named_children() if name != "blocks"))
+            return _cut([stem, *net.blocks], [i in net._stage_out_idx for i in range(1 + len(net.blocks))])
+        return None
+
     def donor(self, weights: str) -> nn.Module:
         import timm
 
         name = self.name if weights == "imagenet" else f"{self.name.split('.')[0]}.{weights}"
         return timm.create_model(name, features_only=True, pretrained=True, **self._options)
+
+
+def _cut(modules: list[nn.Module], ends: list[bool]) -> tuple[nn.Module, ...]:
+    """Group modules that run in order so that each group closes with one that gives a level."""
+    groups, group = [], []
+    for module, end in zip(modules, ends, strict=True):
+        group.append(module)
+        if end:
+            groups.append(nn.Sequential(*group))
+            group = []
+    return tuple(groups)

@@ -1,0 +1,46 @@
+"""Checkpoints: one file that is enough to test, predict or export, since it holds its own config."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from davis_exp import build
+from davis_exp.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of ours as a plain dictionary; BadInput if it is none. Nothing in it is executed."""
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"checkpoint: no file {path}; give a run's checkpoints/best.ckpt")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BadInput(
+            f"checkpoint: {path} is no checkpoint of davis-exp ({' '.join(str(error).split())[:120]})"
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
+        raise BadInput(
+            f"checkpoint: {path} has no config in it; only checkpoints written by davis-exp can be used"
+        )
+    return checkpoint
+
+
+def restore(checkpoint: dict[str, Any]) -> "nn.Module":
+    """The model of a checkpoint with its weights (the averaged ones where it has them)."""
+    model = build.build_model(OmegaConf.create(checkpoint["config"]))
+    prefix = "model."
+    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise BadInput(
+            f"checkpoint: its weights do not fit its model: {' '.join(str(error).split())[:200]}"
+        ) from error
+    return model

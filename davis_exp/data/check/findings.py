@@ -1,0 +1,97 @@
+"""What checking a data set yields, and how it is put into words."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from davis_exp.data.sources.files import by_number
+from davis_exp.errors import quoted
+
+SHOWN = 3  # names in one line
+
+
+class Finding(NamedTuple):
+    """Something found in a data set.
+
+    Attributes:
+        what: the file, and what it is like.
+        remedy: what to do about it.
+        note: worth knowing, but no defect.
+        mask: the file, where it is a mask that `rewrite` can put right.
+    """
+
+    what: str
+    remedy: str
+    note: bool = False
+    mask: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{'note: ' * self.note}{self.what}: {self.remedy}"
+
+
+class Clip(NamedTuple):
+    """The files of one sequence: pairs of a frame and its mask, either of which may be missing."""
+
+    name: str
+    pairs: list[tuple[Path | None, Path | None]]
+
+
+@dataclass
+class Survey:
+    """What a data set's names and lists say: nothing was decoded yet.
+
+    Attributes:
+        root: the data set's folder.
+        clips: what there is to look at.
+        findings: what is wrong with names, lists and numbers.
+    """
+
+    root: Path
+    clips: list[Clip] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, what: str, remedy: str) -> None:
+        """Add a defect."""
+        self.findings.append(Finding(what, remedy))
+
+    def named(self, path: Path) -> str:
+        """A file of the data set, as its messages name it."""
+        return quoted(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
+    def number(self, where: str, frames: Iterable[Path]) -> None:
+        """Add what is wrong with the numbers of a sequence's frames, which are to follow each other evenly."""
+        files: dict[int, Path] = {}
+        for path in frames:
+            number = by_number(path)[0]
+            if number < 0:
+                self.add(f"{self.named(path)} has no number", "name frames 00000.jpg, 00001.jpg, …")
+            elif number in files:
+                self.add(
+                    f"{self.named(path)} and {quoted(files[number].name)} are a duplicate: both are frame {number}",
+                    "keep one of them",
+                )
+            else:
+                files[number] = path
+        missing = _gaps(sorted(files), width=max((len(path.stem) for path in files.values()), default=0))
+        if missing:
+            self.add(f"{where}: frames are missing from the numbering: {some(missing)}", "restore them")
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few of the names, and how many more there are."""
+    listed = [quoted(name) for name in names]
+    more = len(listed) - SHOWN
+    return ", ".join(listed[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _gaps(numbers: list[int], width: int) -> list[str]:
+    """Where numbers are missing that otherwise follow each other in even steps, as "00003" or "00003-00007"."""
+    step = math.gcd(*(after - before for before, after in pairwise(numbers)))
+    return [
+        f"{before + step:0{width}d}" + (f"-{after - step:0{width}d}" if after - before > 2 * step else "")
+        for before, after in pairwise(numbers)
+        if after - before > step
+    ]

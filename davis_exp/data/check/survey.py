@@ -1,0 +1,33 @@
+"""Which layout a data set has, and what its names say."""
+
+from pathlib import Path
+
+from davis_exp.data.check.contest import survey_contest
+from davis_exp.data.check.davis import survey_davis
+from davis_exp.data.check.findings import Survey
+from davis_exp.data.sources.contest import TABLE
+from davis_exp.errors import BadInput
+
+
+def survey(path: str | Path) -> Survey:
+    """Survey the data set at `path`; its layout is told as `open_source` tells it.
+
+    Raises BadInput if there is none, or its folders cannot be listed.
+    """
+    root = Path(path).expanduser()
+    found = Survey(root)
+    tables = [folder for folder in (root, root / "train", root / "test") if (folder / TABLE).is_file()]
+    try:
+        if tables:
+            for folder in tables[:1] if tables[0] == root else tables:
+                survey_contest(folder, found)
+        elif (root / "JPEGImages").is_dir() or (root / "ImageSets").is_dir():
+            survey_davis(found)
+        else:
+            raise BadInput(
+                f"no data set at {root}: looked for {TABLE} (contest layout), JPEGImages and ImageSets (DAVIS "
+                "layout); give the folder that holds them"
+            )
+    except OSError as error:
+        raise BadInput(f"{error.filename or root} cannot be read: {error.strerror}") from error
+    return found

@@ -1,0 +1,82 @@
+"""Features of a frozen encoder, computed once and kept: training then costs the decoder alone."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from davis_exp.data import cache as files
+from davis_exp.data.flow import identity
+from davis_exp.data.sequences import Sequence
+from davis_exp.errors import BadInput
+
+log = logging.getLogger(__name__)
+
+Encode = Callable[[Tensor], list[Tensor]]
+"""Frames (1, T, 3, H, W) in [0, 1] → one (1, T, C, h, w) per level."""
+
+
+class FeatureStore:
+    """What an encoder makes of every frame of some sequences, in half precision on disk.
+
+    A sequence has one file per level, (frames, C, h, w) float16, which is memory-mapped: only what is asked for is
+    read. The files are found again by the frames' content, their size and `digest`.
+
+    Args:
+        encode: the frozen encoder.
+        digest: identifies the encoder with its weights.
+        size: (height, width) that frames are brought to.
+        folder: where to keep them; None for features/ below $DAVIS_EXP_CACHE or ~/.cache/davis_exp.
+    """
+
+    def __init__(self, encode: Encode, digest: str, size: tuple[int, int], folder: Path | None = None) -> None:
+        self.encode, self.digest, self.size = encode, digest, size
+        self.folder = folder or files.default_folder("features")
+        self._open: dict[str, list[np.ndarray]] = {}  # by the sequence's key
+
+    def prepare(self, sequences: Iterable[Sequence]) -> None:
+        """Compute what is missing. Raises BadInput for frames that cannot be read or a folder that cannot be written."""
+        for sequence in sequences:
+            name = files.key(self.digest, self.size, *(identity(sequence, i) for i in range(len(sequence))))
+            place = self.folder / name
+            if not place.is_dir():
+                log.info("features of %s, to be kept in %s", sequence.name, self.folder)
+                self._write(sequence, place)
+            levels = sorted(place.glob("*.npy"), key=lambda path: int(path.stem))
+            self._open[sequence.key] = [np.load(path, mmap_mode="r") for path in levels]
+
+    def clip(self, sequence: Sequence, indices: list[int]) -> list[Tensor]:
+        """Features of these frames: one (T, C, h, w) float16 per level. Raises KeyError before `prepare`."""
+        return [torch.from_numpy(np.ascontiguousarray(level[indices])) for level in self._open[sequence.key]]
+
+    def _write(self, sequence: Sequence, place: Path) -> None:
+        part = place.with_name(f".{place.name}.{os.getpid()}")
+        try:
+            part.mkdir(parents=True, exist_ok=True)
+            levels: list[np.ndarray] = []
+            for i in range(len(sequence)):
+                with torch.inference_mode():
+                    made = self.encode(self._frame(sequence, i))
+                if not levels:
+                    levels = [
+                        np.lib.format.open_memmap(
+                            part / f"{k}.npy", "w+", np.float16, (len(sequence), *level.shape[2:])
+                        )
+                        for k, level in enumerate(made)
+                    ]
+                for kept, level in zip(levels, made, strict=True):
+                    kept[i] = level[0, 0].half().cpu().numpy()
+            del levels  # flushed
+            part.replace(place)
+        except OSError as error:
+            if not place.is_dir():  # else another process was faster
+                raise BadInput(f"features cannot be kept in {self.folder} ({error}): set DAVIS_EXP_CACHE") from error
+
+    def _frame(self, sequence: Sequence, i: int) -> Tensor:
+        frame = cv2.resize(sequence.frame(i), self.size[::-1], interpolation=cv2.INTER_AREA)
+        return torch.from_numpy(frame).permute(2, 0, 1)[None, None].float() / 255

@@ -1,0 +1,200 @@
+"""Where motion pictures come from when no network of the model computes them: the `flow` group's data side."""
+
+import io
+import logging
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from davis_exp import __version__
+from davis_exp.data import cache as files
+from davis_exp.data import vectors as geometry
+from davis_exp.data.sequences import Sequence
+from davis_exp.errors import BadInput
+from davis_exp.parallel import ordered
+from davis_exp.results.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+Preset = Literal["ultrafast", "fast", "medium"]
+Direction = Literal["forward", "backward"]
+
+FORMAT = 1  # of the files kept; another number makes every old one unknown
+STEPS = 32  # a pixel of motion is kept in this many steps, so to within 1/64 pixel, up to 1,024 pixels
+LEAST = 96  # smaller frames are padded: OpenCV's DIS crashes on thin ones
+
+_of_thread = threading.local()  # OpenCV's flow objects hold scratch space: one a thread
+
+
+class MotionSource(ABC):
+    """Motion for the frames of any sequence, the same for training and for whole sequences."""
+
+    @abstractmethod
+    def vectors(self, sequence: Sequence, i: int) -> np.ndarray | None:
+        """Motion at frame `i`: (2, h, w) float32 in pixels of its own grid, x before y.
+
+        None, for all frames of a sequence or for none, where the frame itself is the motion picture. Raises
+        BadInput for frames that cannot be read or compared.
+        """
+
+    def prepare(self, sequences: Iterable[Sequence]) -> None:  # noqa: B027  # most have nothing to do
+        """Do now, in parallel, what these sequences would otherwise wait for. Raises as `vectors` does."""
+
+
+class RgbFlow(MotionSource):
+    """Every frame is its own motion picture: a second look at the image, and two streams without motion.
+
+    Cho et al., "Treating Motion as Option to Reduce Motion Dependency in Unsupervised Video Object
+    Segmentation" (TMO), WACV 2023.
+    """
+
+    def vectors(self, sequence: Sequence, i: int) -> None:
+        return None
+
+
+class DisFlow(MotionSource):
+    """Dense inverse search: optical flow without parameters, kept on disk.
+
+    Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, in OpenCV. The frame at the
+    sequence's end, which has no next one, takes the flow to the one before it, negated. Stills, and sequences
+    of one frame, have no motion: their frames are their motion pictures.
+
+    What is kept depends on the two frames' content and on these settings, not on where the data lies: fields
+    at half the resolution (DIS itself ends at a half, at a quarter in the faster presets), in 1/32 pixel.
+
+    Args:
+        direction: forward, to the next frame; or backward, to the one before: causal.
+        preset: OpenCV's; the faster, the coarser.
+        max_side: frames longer than this are made smaller first; pixels.
+        cache: the folder to keep flow in; None for flow/ below $DAVIS_EXP_CACHE or ~/.cache/davis_exp.
+
+    Raises:
+        BadInput: an unknown preset or direction.
+    """
+
+    def __init__(
+        self,
+        direction: Direction = "forward",
+        preset: Preset = "medium",
+        max_side: int = 640,
+        cache: str | None = None,
+    ) -> None:
+        for name, value, known in (("direction", direction, Direction), ("preset", preset, Preset)):
+            if value not in get_args(known):
+                raise BadInput(f"flow.{name} must be {' or '.join(get_args(known))}, got {value!r}")
+        if max_side < LEAST:
+            raise BadInput(f"flow.max_side must be at least {LEAST} pixels, got {max_side}")
+        self.direction, self.preset, self.max_side = direction, preset, max_side
+        self.cache = files.FileCache(Path(cache).expanduser() if cache else files.default_folder("flow"))
+
+    def vectors(self, sequence: Sequence, i: int) -> np.ndarray | None:
+        if not _moves(sequence):
+            return None
+        other, sign = self._pair(sequence, i)
+        key = self._key(sequence, i, other)
+        kept = self.cache.read(key)
+        found = None if kept is None else _decode(kept)
+        if found is None:
+            # What is answered is what was kept, so that it does not matter who computed it.
+            content = self._compute(sequence, i, other)
+            self.cache.write(key, content)
+            found = _decode(content)
+            assert found is not None
+        return found if sign > 0 else -found
+
+    def prepare(self, sequences: Iterable[Sequence]) -> None:
+        missing = [
+            (sequence, i, other, key)
+            for sequence in sequences
+            if _moves(sequence)
+            for i in range(len(sequence))
+            for other in [self._pair(sequence, i)[0]]
+            if (key := self._key(sequence, i, other)) not in self.cache
+        ]
+        if not missing:
+            return
+        log.info("computing optical flow of %d frames, to be kept in %s", len(missing), self.cache.folder)
+
+        def keep(job: tuple[Sequence, int, int, str]) -> None:
+            sequence, i, other, key = job
+            self.cache.write(key, self._compute(sequence, i, other))
+
+        with progress_bar("optical flow") as progress:
+            for _ in ordered(keep, missing, len(missing), os.cpu_count() or 2, progress):
+                pass
+
+    def _pair(self, sequence: Sequence, i: int) -> tuple[int, int]:
+        """The frame that frame `i` is compared with, and the sign that its flow then takes."""
+        step = 1 if self.direction == "forward" else -1
+        return (i + step, 1) if 0 <= i + step < len(sequence) else (i - step, -1)
+
+    def _key(self, sequence: Sequence, i: int, other: int) -> str:
+        settings = FORMAT, cv2.__version__, self.preset, self.max_side
+        return files.key(settings, _identity(sequence, i), _identity(sequence, other))
+
+    def _compute(self, sequence: Sequence, i: int, other: int) -> bytes:
+        one, two = (self._grey(sequence.frame(k)) for k in (i, other))
+        if one.shape != two.shape:
+            raise BadInput(
+                f"the frames of {sequence.name} differ in size: there is no flow between {sequence.frame_ids[i]} "
+                f"and {sequence.frame_ids[other]}; bring them to one size"
+            )
+        height, width = one.shape
+        pad = (0, max(0, LEAST - height), 0, max(0, LEAST - width))
+        one, two = (cv2.copyMakeBorder(grey, *pad, cv2.BORDER_REPLICATE) for grey in (one, two))
+        return _encode(_dis(self.preset).calc(one, two, None)[:height, :width])
+
+    def _grey(self, frame: np.ndarray) -> np.ndarray:
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        scale = self.max_side / max(grey.shape)
+        if scale >= 1:
+            return grey
+        return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def _moves(sequence: Sequence) -> bool:
+    return not sequence.still and len(sequence) > 1
+
+
+def _identity(sequence: Sequence, i: int) -> object:
+    """What frame `i` is: its file's bytes, or, without a file, what the sequence says of itself."""
+    path = sequence.frame_file(i)
+    try:
+        return path.read_bytes() if path else (__version__, sequence.key, sequence.size, i)
+    except OSError as error:
+        raise BadInput(f"frame {path} cannot be read ({error}): restore the file") from error
+
+
+def _dis(preset: Preset) -> Any:
+    made = _of_thread.__dict__
+    if preset not in made:
+        kind = getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}")
+        made[preset] = cv2.DISOpticalFlow.create(kind)
+    return made[preset]
+
+
+def _encode(flow: np.ndarray) -> bytes:
+    """Flow (H, W, 2) at half its resolution as a 16-bit PNG, u above v: smooth fields compress well so."""
+    height, width = flow.shape[:2]
+    half = geometry.resample(flow.transpose(2, 0, 1), ((height + 1) // 2, (width + 1) // 2))
+    steps = np.clip(np.rint(half * STEPS) + 2**15, 0, 2**16 - 1).astype(np.uint16)
+    return cv2.imencode(".png", steps.reshape(-1, steps.shape[-1]))[1].tobytes()
+
+
+def _decode(content: bytes) -> np.ndarray | None:
+    """The vectors (2, h, w) that `_encode` wrote; None if this is something else."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:  # unlike OpenCV, Pillow refuses a file cut short
+            steps = np.asarray(image, np.float32)
+    except (OSError, SyntaxError, ValueError):
+        return None
+    if steps.ndim != 2 or len(steps) % 2:
+        return None
+    return ((steps - 2**15) / STEPS).reshape(2, -1, steps.shape[1])

@@ -1,0 +1,44 @@
+"""Who is trained on and who is held out, and how often each is drawn."""
+
+from collections.abc import Sequence as Listing
+
+import torch
+
+from davis_exp.data.sequences import Part, Sequence
+from davis_exp.errors import BadInput
+
+
+def split_holdout(
+    sequences: Listing[Sequence], holdout: float, seed: int
+) -> tuple[list[Sequence], list[Sequence]]:
+    """Part sequences into (training, held out) by clip: sequences of equal `key` stay together.
+
+    Depends on the clips' number and order and on `seed` alone, so that it survives moving the data set. Both
+    parts keep the data set's order and have at least one clip.
+
+    Args:
+        sequences: a labelled train stage.
+        holdout: a fraction below 1 of the clips, or their number.
+        seed: another seed, another split.
+
+    Raises:
+        BadInput: fewer than two clips, or a number that leaves none to train on.
+    """
+    keys = list(dict.fromkeys(s.key for s in sequences))
+    if len(keys) < 2:
+        raise BadInput(
+            f"the training data has {len(keys)} clip(s): it takes one to train on and one to hold out"
+        )
+    count = int(holdout) if holdout >= 1 else min(max(1, round(holdout * len(keys))), len(keys) - 1)
+    if count >= len(keys):
+        raise BadInput(
+            f"data.holdout={count} leaves none of {len(keys)} training clips to train on: lower it"
+        )
+    order = torch.randperm(len(keys), generator=torch.Generator().manual_seed(seed)).tolist()
+    held = {keys[i] for i in order[:count]}
+    return [s for s in sequences if s.key not in held], [s for s in sequences if s.key in held]
+
+
+def frame_weights(parts: Listing[Part]) -> list[float]:
+    """What a frame of each sequence weighs in drawing, so that each part gets its share of the clips."""
+    return [part.weight / sum(map(len, part.sequences)) for part in parts for _ in range(len(part.sequences))]

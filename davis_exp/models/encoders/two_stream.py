@@ -1,0 +1,145 @@
+"""Two encoders side by side, one for frames and one for motion, and what merges their features."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from davis_exp.errors import BadInput
+from davis_exp.models.fusion.base import Fusion
+from davis_exp.models.segmenter import Encoder
+
+
+class TwoStreamEncoder(nn.Module):
+    """Frames through one encoder, motion pictures through another or the same; their levels merged.
+
+    Args:
+        appearance, motion: built encoders, whose levels must be at the same strides from `finest` on. The
+            motion encoder is unused, and may be None, where the trunk is shared.
+        fusion: a factory, called with `channels`, `motion_channels` and `strides` of those levels.
+        shared: both inputs go through `appearance`, in one batch.
+        finest: stride of the finest level to merge; finer ones are not given.
+        frozen: no gradients, and evaluation mode throughout, for both streams and the fusion.
+
+    Raises:
+        BadInput: the streams and the fusion cannot work together; says which to change.
+    """
+
+    needs_motion = True
+
+    def __init__(
+        self,
+        appearance: Encoder,
+        motion: Encoder | None,
+        fusion: Callable[..., Fusion],
+        shared: bool = False,
+        finest: int = 4,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        if isinstance(fusion, nn.Module):
+            raise BadInput("encoder.fusion: already built; its YAML needs `_partial_: true`")
+        if motion is None and not shared:
+            raise BadInput("encoder.motion: there is none; choose one, or set encoder.shared=true")
+        self.appearance = appearance
+        self.motion = None if shared else motion
+        streams = {"appearance": appearance, "motion": self.motion or appearance}
+        for name, stream in streams.items():
+            if stream.needs_motion:
+                raise BadInput(f"encoder.{name}: it needs motion itself; choose an encoder of single frames")
+        # Either stream may have its own number of levels that are finer than `finest`.
+        self._skips = [sum(stride < finest for stride in stream.strides) for stream in streams.values()]
+        of_appearance, of_motion = (
+            _levels(stream, skip) for stream, skip in zip(streams.values(), self._skips, strict=True)
+        )
+        channels, self.strides, self.temporal_strides = of_appearance
+        if of_appearance[1:] != of_motion[1:] or not channels:
+            raise BadInput(
+                f"encoder.appearance and encoder.motion must have levels at the same strides, {finest} "
+                f"(encoder.finest) or coarser, but have {appearance.strides} and "
+                f"{streams['motion'].strides}: change one of them"
+            )
+        self.context = _side_by_side([stream.context or (0, 0) for stream in streams.values()])
+        self.fusion = fusion(channels=channels, motion_channels=of_motion[0], strides=self.strides)
+        self.channels = self.fusion.channels
+        for name, stream in streams.items() if self.fusion.between_stages else ():
+            if getattr(stream, "stages", None) is None:
+                label = getattr(stream, "name", type(stream).__name__)
+                raise BadInput(
+                    f"encoder.fusion: {type(self.fusion).__name__} works between the stages of both "
+                    f"streams, but encoder.{name} ({label}) has no `stages`: use a ResNet or a MiT there, "
+                    "or another fusion, as fusion@encoder.fusion=sum"
+                )
+        self.frozen = frozen
+        if frozen:
+            self.requires_grad_(False)
+            self.train()
+
+    @property
+    def mean(self) -> Any:
+        """RGB statistics of the frames' encoder; the motion encoder has its own."""
+        return self.appearance.mean
+
+    @property
+    def std(self) -> Any:
+        """See `mean`."""
+        return self.appearance.std
+
+    def load_weights(self) -> None:
+        """Fill in the pretrained weights of either stream, if any. Raises BadInput if they cannot be had."""
+        for stream in (self.appearance, self.motion):
+            if stream is not None:
+                stream.load_weights()
+
+    def forward(self, frames: Tensor, motion: Tensor | None) -> list[Tensor]:
+        """Frames and motion (B, T, 3, H, W) in [0, 1] → one (B, T, C, H/s, W/s) per merged level."""
+        assert motion is not None
+        if self.fusion.between_stages:
+            return self._unfold(self.fusion(*self._in_step(frames, motion)), frames)
+        if self.motion is None:
+            both = [level.chunk(2) for level in self.appearance(torch.cat([frames, motion]), None)]
+            streams = [[level[i] for level in both] for i in (0, 1)]
+        else:
+            streams = [self.appearance(frames, None), self.motion(motion, None)]
+        first, second = (
+            [level.flatten(0, 1) for level in levels[skip:]]
+            for levels, skip in zip(streams, self._skips, strict=True)
+        )
+        return self._unfold(self.fusion(first, second), frames)
+
+    def _in_step(self, frames: Tensor, motion: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The merged levels of both streams, (B·T, C, h, w) each, the fusion acting after each stage."""
+        maps, stages = [], []
+        trunks: list[Any] = [self.appearance, self.motion or self.appearance]
+        for trunk, pictures, skip in zip(trunks, (frames, motion), self._skips, strict=True):
+            x, own = trunk.normalise(pictures), trunk.stages
+            for stage in own[:skip]:
+                x = stage(x)
+            maps.append(x)
+            stages.append(own[skip:])
+        first, second = [], []
+        a, m = maps
+        for level, (appear, move) in enumerate(zip(*stages, strict=True)):
+            a, m = self.fusion.transfer(level, appear(a), move(m))
+            first.append(a)
+            second.append(m)
+        return first, second
+
+    def _unfold(self, maps: list[Tensor], frames: Tensor) -> list[Tensor]:
+        return [level.unflatten(0, (len(frames), -1)) for level in maps]
+
+    def train(self, mode: bool = True) -> "TwoStreamEncoder":
+        """As nn.Module.train, but a frozen encoder stays in evaluation mode."""
+        return super().train(mode and not self.frozen)
+
+
+def _levels(stream: Encoder, skip: int) -> tuple[tuple[int, ...], ...]:
+    """Channels, strides and temporal strides of a stream's levels but the first `skip`."""
+    return stream.channels[skip:], stream.strides[skip:], stream.temporal_strides[skip:]
+
+
+def _side_by_side(contexts: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The context of parts that see the same frames: the widest on either side."""
+    past, future = zip(*contexts, strict=True)
+    return max(past), max(future)

@@ -1,0 +1,56 @@
+"""What a fusion of two streams is, and what those that work level by level have in common."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+Ints = Sequence[int]
+
+
+class Fusion(Protocol):
+    """Two streams' features → one. Built with `channels`, `motion_channels` and `strides` keywords.
+
+    Maps are (N, C, h, w), one frame per N; level 0 is the finest that the streams share.
+    """
+
+    channels: tuple[int, ...]
+    """Of the levels that come out; the strides stay."""
+    between_stages: bool
+    """Whether the streams must run stage by stage, each level passing through `transfer` on the way."""
+
+    def transfer(self, level: int, appearance: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
+        """What the next stage of either stream gets, and `__call__` then; only where `between_stages`."""
+
+    def __call__(self, appearance: list[Tensor], motion: list[Tensor]) -> list[Tensor]:
+        """All levels of both streams, fine → coarse → the levels that come out."""
+
+
+class LevelFusion(nn.Module):
+    """Merges each level by itself, in as many channels as appearance has.
+
+    Motion is brought to them by a 1 × 1 convolution where it has others.
+
+    Args:
+        channels, motion_channels: of the two streams' levels, fine → coarse.
+        strides: of both.
+    """
+
+    between_stages = False
+
+    def __init__(self, *, channels: Ints, motion_channels: Ints, strides: Ints) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        self.match = nn.ModuleList(
+            nn.Identity() if a == m else nn.Conv2d(m, a, 1)
+            for a, m in zip(channels, motion_channels, strict=True)
+        )
+
+    def forward(self, appearance: list[Tensor], motion: list[Tensor]) -> list[Tensor]:
+        """As Fusion's."""
+        levels = zip(appearance, motion, self.match, strict=True)
+        return [self.merge(i, a, match(m)) for i, (a, m, match) in enumerate(levels)]
+
+    def merge(self, level: int, appearance: Tensor, motion: Tensor) -> Tensor:
+        """One level of both streams (N, C, h, w) → one of the same shape."""
+        raise NotImplementedError

@@ -1,0 +1,12 @@
+"""The least a fusion can be."""
+
+from torch import Tensor
+
+from davis_exp.models.fusion.base import LevelFusion
+
+
+class Sum(LevelFusion):
+    """Features added, level by level (as TMO: Cho et al., "Treating Motion as Option", WACV 2023)."""
+
+    def merge(self, level: int, appearance: Tensor, motion: Tensor) -> Tensor:
+        return appearance + motion

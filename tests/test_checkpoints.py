@@ -1,0 +1,26 @@
+import pytest
+import torch
+
+from davis_exp import checkpoints
+from davis_exp.errors import BadInput
+
+
+def test_checkpoints_of_others_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="no file"):
+        checkpoints.read(tmp_path / "none.ckpt")
+    (tmp_path / "text.ckpt").write_text("hello")
+    with pytest.raises(BadInput, match="no checkpoint of davis-exp"):
+        checkpoints.read(tmp_path / "text.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(BadInput, match="no config"):
+        checkpoints.read(tmp_path / "other.ckpt")
+
+
+def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("pwned",))
+
+    torch.save({"config": {}, "state_dict": Evil()}, tmp_path / "evil.ckpt")
+    with pytest.raises(BadInput, match="no checkpoint of davis-exp"):
+        checkpoints.read(tmp_path / "evil.ckpt")
