@@ -1,6 +1,7 @@
 """What a model costs, part by part, and the guard that refuses one that costs too much."""
 
 import contextlib
+import hashlib
 import itertools
 import logging
 from collections.abc import Iterator
@@ -78,6 +79,15 @@ def count(model: nn.Module) -> tuple[PartCost, ...]:
     A VideoSegmenter has its encoder, temporal part, decoder and flow; any other module is one part.
     """
     return _rows(model, None)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A digest (hex) of a module's class, names and values: equal ones compute the same."""
+    digest = hashlib.blake2b(type(module).__qualname__.encode(), digest_size=16)
+    for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def measure(

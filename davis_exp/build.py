@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from davis_exp.budget import Cost
     from davis_exp.data.datamodule import ClipDataModule, Loading
+    from davis_exp.data.features import FeatureStore
     from davis_exp.data.flow import MotionSource
     from davis_exp.task import SegmentationTask
 
@@ -33,6 +34,7 @@ MEANT = (
     ".*WeightAveraging callback, but loading a checkpoint outside.*",
     ".*The number of training batches .* is smaller than the logging interval.*",
     ".*GPU available but not used.*",
+    ".*module\\(s\\) in eval mode at the start of training.*",  # frozen encoders are
 )
 PARTS = ("encoder", "temporal", "decoder")  # root groups that a composed model is made of
 
@@ -146,6 +148,30 @@ def cost(cfg: DictConfig) -> "Cost":
 # ---- data, task, trainer ----------------------------------------------------------------------------
 
 
+def build_features(cfg: DictConfig, model: "nn.Module", size: tuple[int, int]) -> "FeatureStore | None":
+    """The store of what the frozen encoder of `model`, with its weights, makes of training frames, if one is wanted.
+
+    Raises BadInput where features could not stay what they are.
+    """
+    from davis_exp import budget
+    from davis_exp.data.features import FeatureStore
+
+    if not cfg.task.store_features:
+        return None
+    encoder = getattr(model, "encoder", None)
+    if encoder is None or any(p.requires_grad for p in encoder.parameters()):
+        raise BadInput(
+            "task.store_features: the encoder learns; freeze it, as encoder=efficientnet_lite0_frozen"
+        )
+    if model.needs_motion:
+        raise BadInput(
+            "task.store_features: features of motion are not kept; choose an encoder of frames alone"
+        )
+    if any(not name.startswith("_") for name in plain(cfg.augmentation)):
+        raise BadInput("task.store_features: stored features cannot be augmented; set augmentation=none")
+    return FeatureStore(model.encode, budget.fingerprint(encoder), size)  # type: ignore[arg-type]
+
+
 def build_data(cfg: DictConfig) -> "ClipDataModule":
     """The data module: the loading keys of the `data` node are its own, the rest makes the source."""
     from davis_exp.data.datamodule import ClipDataModule
@@ -173,6 +199,7 @@ def build_task(cfg: DictConfig, model: "nn.Module") -> "SegmentationTask":
     from davis_exp.task import SegmentationTask
 
     task = plain(cfg.task)
+    del task["store_features"]  # the data's affair: build_features
     if task.pop("compile", False):
         model.compile()
     config.check_call(SegmentationTask, task, "task", given=("model", "inference", "motion"))

@@ -35,7 +35,7 @@ class SegmentationTask(pl.LightningModule):
         config: the whole resolved config, plain containers: it makes the checkpoint self-contained.
 
     Batches are {"frames": uint8 (B,T,3,H,W), "masks": uint8 (B,T,1,H,W)}, with "motion" like the frames where the
-    model needs it; validation and test receive
+    model needs it, or with stored "features" (B,T,C,h,w) per level in the frames' place; validation and test receive
     `Sequence` objects. `mask_sink`, when set, is given every mask of a test.
     """
 
@@ -77,13 +77,19 @@ class SegmentationTask(pl.LightningModule):
         # epoch's end draws what the uninterrupted one does.
         torch.manual_seed(self.seed * 100_003 + self.current_epoch)
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        frames = batch["frames"].float() / 255
-        motion = batch["motion"].float() / 255 if "motion" in batch else None
-        prediction, _ = self.model(frames, motion)
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        masks = batch["masks"].float()
+        if "features" in batch:
+            frames = None
+            features = [level.to(self.dtype) for level in batch["features"]]
+            prediction, _ = self.model.decode(features, (masks.shape[1], *masks.shape[3:]))  # type: ignore[operator]
+        else:
+            frames = batch["frames"].float() / 255
+            motion = batch["motion"].float() / 255 if "motion" in batch else None
+            prediction, _ = self.model(frames, motion)
         assert self.loss is not None
-        loss = self.loss(prediction, batch["masks"].float(), frames)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(frames))
+        loss = self.loss(prediction, masks, frames)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(masks))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -119,9 +125,7 @@ class SegmentationTask(pl.LightningModule):
         self._val_j = []
 
     def validation_step(self, sequence: Sequence, batch_idx: int) -> None:
-        scores = [
-            jaccard(confidence >= 128, sequence.mask(i) > 0) for i, confidence in self._masks(sequence)
-        ]
+        scores = [jaccard(confidence >= 128, sequence.mask(i) > 0) for i, confidence in self._masks(sequence)]
         self._val_j.append(float(np.mean(scores)))
 
     def on_validation_epoch_end(self) -> None:

@@ -1,12 +1,18 @@
 """Fixtures for every test: where real data lives, and an environment in which nothing reaches outside."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "DAVIS_EXP_CACHE" not in os.environ:
+    os.environ["DAVIS_EXP_CACHE"] = tempfile.mkdtemp(prefix="davis_exp_cache_")
+    atexit.register(shutil.rmtree, os.environ["DAVIS_EXP_CACHE"], ignore_errors=True)
 
 REPO = Path(__file__).resolve().parent.parent
 

@@ -11,7 +11,8 @@ from davis_exp.data import vectors as geometry
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
-from davis_exp.inference import Inference, _more_confident, predict, spans
+from davis_exp.inference import Inference, predict, spans
+from davis_exp.inference.views import more_confident
 
 
 class Ramp(Sequence):
@@ -205,7 +206,7 @@ def test_motion_is_a_picture_of_the_frames_size_and_mirrored_as_vectors():
 def test_select_motion_keeps_the_surer_background():
     one, two = torch.full((2, 4, 4), 0.09), torch.full((2, 4, 4), 0.5)
     one[1], two[1] = 0.5, 0.01
-    chosen = _more_confident(one, two)
+    chosen = more_confident(one, two)
     assert torch.equal(chosen[0], one[0])
     assert torch.equal(chosen[1], two[1])
 

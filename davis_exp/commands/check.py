@@ -30,6 +30,7 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from davis_exp.data.sources import open_source
+    from davis_exp.results.artifact import Results
     from davis_exp.results.check import defects
     from davis_exp.results.progress import progress_bar
 
@@ -44,12 +45,17 @@ def run(args: argparse.Namespace) -> int:
     if found:
         print(f"{args.results}: {found} defect{'s' if found > 1 else ''}")
         return BadInput.exit_code
-    against = "" if args.data else " in itself (--data compares it to a data set)"
-    print(f"{args.results}: a valid submission{against}")
+    what = "a valid submission" if args.data else "a valid submission in itself"
+    if Results.open(args.results).plain:
+        what = "masks in order, but no submission: it has no paths.json and states no nparams"
+    print(f"{args.results}: {what}{'' if args.data else ' (--data compares it to a data set)'}")
     return 0
 
 
 def _limit(text: str) -> int | None:
     if text == "none":
         return None
-    return int(text.replace("_", "").replace(",", ""))
+    try:
+        return int(text.replace("_", "").replace(",", ""))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of parameters, and not none") from None

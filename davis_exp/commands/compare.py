@@ -63,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _names(paths: list[Path]) -> list[str]:
     """As much of the ends of the paths as tells them apart."""
-    parts = [(path.parent if path.name == "score.json" else path).resolve().parts for path in paths]
+    from davis_exp.results.leaderboard import subject
+
+    parts = [subject(path).parts for path in paths]
     if len(set(parts)) < len(parts):
         raise BadInput("compare: one score is given twice")
     depth = next(

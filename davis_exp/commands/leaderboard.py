@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_limit(parser)
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads (default: 2)")
-    parser.add_argument("--csv", type=Path, metavar="FILE")
-    parser.add_argument("--markdown", type=Path, metavar="FILE")
-    parser.add_argument("--html", type=Path, metavar="FILE")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the board as a table for programs")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="… for a README")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="… as a page of its own")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,9 +38,6 @@ def run(args: argparse.Namespace) -> int:
 
     board = rows(_private(args) if args.private else scored_entries(args.paths))
     print(as_text(board))
-    for row in board:
-        if row["problem"]:
-            print(f"invalid: {row['problem']}")
     if args.csv:
         write_csv(args.csv, board)
     if args.markdown:
@@ -67,6 +64,10 @@ def _private(args: argparse.Namespace) -> "list[Entry]":
 
         def scored(results: Results) -> dict[str, Any]:
             refuse(results.path, form_defects(results, sequences, args.limit))
+            if results.plain and args.limit is not None:
+                raise BadInput(
+                    "a plain folder states no nparams: submit a results folder, or use --limit none"
+                )
             return score(results, sequences, workers=args.workers, truth=truth, progress=progress)
 
         return private_entries(args.paths, scored)

@@ -24,9 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--stability",
-        nargs="*",
-        metavar="SEQUENCE",
-        help="T too, which is slow: on the sequences named, by default those that the official evaluation marks",
+        action="store_true",
+        help="T too, which is slow, on the sequences that the official evaluation marks for it",
+    )
+    parser.add_argument(
+        "--stability-of", action="append", metavar="SEQUENCE", help="T on this sequence (may be repeated)"
     )
     add_limit(parser)
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads (default: 2)")
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         scored = score(
             results,
             sequences,
-            stability=args.stability,
+            stability=args.stability_of or ([] if args.stability else None),
             workers=args.workers,
             truth=Truth(args.cache),
             progress=progress,

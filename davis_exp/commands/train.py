@@ -35,6 +35,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     resumed = cfg.resume is not None and last.is_file()
     if not resumed:
         build.load_weights(model)
+    data.features = build.build_features(cfg, model, data.loading.size)
     task = build.build_task(cfg, model)
     trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg))
     trainer.fit(task, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)

@@ -6,6 +6,10 @@ import os
 import threading
 from pathlib import Path
 
+from davis_exp import __version__
+from davis_exp.data.sequences import Sequence
+from davis_exp.errors import BadInput
+
 log = logging.getLogger(__name__)
 
 _complained: set[Path] = set()  # folders that could not be written to: each is reported once
@@ -61,6 +65,23 @@ def key(*ingredients: object) -> str:
         digest.update(len(content).to_bytes(8, "little"))  # so that no two lists run together alike
         digest.update(content)
     return digest.hexdigest()
+
+
+def identity(sequence: Sequence, i: int) -> object:
+    """What frame `i` is, for `key`: its file's bytes, or, without a file, what the sequence says of itself.
+
+    Raises BadInput for a file that cannot be read.
+    """
+    path = sequence.frame_file(i)
+    if path is None:
+        # A still's key leaves out how it is made to move.
+        return (
+            sequence.frame(i).tobytes() if sequence.still else (__version__, sequence.key, sequence.size, i)
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"frame {path} cannot be read ({error}): restore the file") from error
 
 
 def default_folder(name: str) -> Path:

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Iterator
 from collections.abc import Sequence as Listing
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from davis_exp.data import vectors as geometry
+from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
@@ -29,7 +29,7 @@ class Augmentation(Protocol):
         """Frames (T, H, W, 3), masks (T, H, W), and vectors (T, 2, h, w) or None, all changed alike."""
 
 
-class ClipDataset(Dataset[dict[str, Tensor]]):
+class ClipDataset(Dataset[dict[str, Any]]):
     """Clips of `length` frames from labelled sequences, addressed by (epoch, item).
 
     The items of an epoch are spread evenly over all frames, so that long sequences give more clips, or in
@@ -46,6 +46,7 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         augmentation: brings clips to one size, with random changes.
         weights: of the frames of each sequence; None for all alike.
         motion: gives each frame its motion picture; None for clips without.
+        features: gives clips of a frozen encoder's features instead, unaugmented.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         seed: int = 0,
         weights: Listing[float] | None = None,
         motion: MotionSource | None = None,
+        features: FeatureStore | None = None,
     ) -> None:
         self.sequences = list(sequences)
         self.length, self.stride, self.reverse, self.seed = length, stride, reverse, seed
-        self.augmentation, self.motion = augmentation, motion
+        self.augmentation, self.motion, self.features = augmentation, motion, features
         frames = [len(sequence) for sequence in self.sequences]
         self._shares = np.array(frames) * np.array(weights or 1.0)
         self._ends = np.cumsum(self._shares)
@@ -72,11 +74,16 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return self.clips
 
-    def __getitem__(self, address: tuple[int, int]) -> dict[str, Tensor]:
-        """Clip (epoch, item): frames and motion (T, 3, H, W) and masks (T, 1, H, W) in {0, 1}, uint8."""
+    def __getitem__(self, address: tuple[int, int]) -> dict[str, Any]:
+        """Clip (epoch, item): frames and motion (T, 3, H, W) and masks (T, 1, H, W) in {0, 1}, uint8.
+
+        With a feature store, "features", one (T, C, h, w) float16 per level, in the place of frames and motion.
+        """
         epoch, item = address
         rng = np.random.default_rng([self.seed, epoch, item])
         sequence, indices = self.draw(item, rng)
+        if self.features is not None:
+            return self.features.clip(sequence, indices)
         sequence = sequence.variant((self.seed, epoch, item))
         frames = [sequence.frame(i) for i in indices]
         if len({frame.shape for frame in frames}) > 1:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from davis_exp.data.clips import Augmentation, ClipDataset, ClipSampler, rank_and_world
+from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Part, Sequence, Source
 from davis_exp.data.split import frame_weights, split_holdout
@@ -94,6 +95,7 @@ class ClipDataModule(pl.LightningDataModule):
         loading: how clips are drawn and batched.
         seed: decides the clips drawn, their order and augmentation.
         motion: where motion pictures come from, if the model wants them.
+        features: what a frozen encoder makes of the training frames, if it is not to be run again.
 
     Attributes:
         train_sequences, val_sequences, test_sequences: found by `setup`.
@@ -106,10 +108,11 @@ class ClipDataModule(pl.LightningDataModule):
         loading: Loading,
         seed: int = 0,
         motion: MotionSource | None = None,
+        features: FeatureStore | None = None,
     ) -> None:
         super().__init__()
         self.source, self.augmentation, self.loading, self.seed = source, augmentation, loading, seed
-        self.motion = motion
+        self.motion, self.features = motion, features
         self._parts: list[Part] = []  # what is trained on
         self.val_sequences: list[Sequence] = []
         self.test_sequences: list[Sequence] = []
@@ -122,10 +125,14 @@ class ClipDataModule(pl.LightningDataModule):
             self.test_sequences = self._tested()
 
     def prepare_data(self) -> None:
-        """Before training, and in one process only: all flow at once. Raises BadInput."""
-        if self.motion is not None and self.augmentation is not None:
-            self.setup("fit")
+        """Before training, and in one process only: all flow and features at once. Raises BadInput."""
+        if self.augmentation is None:
+            return  # testing only
+        self.setup("fit")
+        if self.motion is not None:
             self.motion.prepare([*self.train_sequences, *self.val_sequences])
+        if self.features is not None:
+            self.features.prepare(self.train_sequences)
 
     @property
     def train_sequences(self) -> list[Sequence]:
@@ -184,6 +191,7 @@ class ClipDataModule(pl.LightningDataModule):
             seed=self.seed,
             weights=frame_weights(self._parts),
             motion=self.motion,
+            features=self.features,
         )
         sampler = ClipSampler(len(clips), self.seed)
         return DataLoader(

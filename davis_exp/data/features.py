@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,25 +35,42 @@ class FeatureStore:
         folder: where to keep them; None for features/ below $DAVIS_EXP_CACHE or ~/.cache/davis_exp.
     """
 
-    def __init__(self, encode: Encode, digest: str, size: tuple[int, int], folder: Path | None = None) -> None:
+    def __init__(
+        self, encode: Encode, digest: str, size: tuple[int, int], folder: Path | None = None
+    ) -> None:
         self.encode, self.digest, self.size = encode, digest, size
         self.folder = folder or files.default_folder("features")
         self._open: dict[str, list[np.ndarray]] = {}  # by the sequence's key
 
     def prepare(self, sequences: Iterable[Sequence]) -> None:
-        """Compute what is missing. Raises BadInput for frames that cannot be read or a folder that cannot be written."""
-        for sequence in sequences:
-            name = files.key(self.digest, self.size, *(identity(sequence, i) for i in range(len(sequence))))
-            place = self.folder / name
-            if not place.is_dir():
-                log.info("features of %s, to be kept in %s", sequence.name, self.folder)
-                self._write(sequence, place)
-            levels = sorted(place.glob("*.npy"), key=lambda path: int(path.stem))
-            self._open[sequence.key] = [np.load(path, mmap_mode="r") for path in levels]
+        """Compute what is missing. Raises BadInput for unreadable frames, or a folder that cannot be written."""
+        missing = [
+            (sequence, place) for sequence in sequences if not (place := self._place(sequence)).is_dir()
+        ]
+        if missing:
+            log.info("computing features of %d clips, to be kept in %s", len(missing), self.folder)
+        for sequence, place in missing:
+            self._write(sequence, place)
 
-    def clip(self, sequence: Sequence, indices: list[int]) -> list[Tensor]:
-        """Features of these frames: one (T, C, h, w) float16 per level. Raises KeyError before `prepare`."""
+    def clip(self, sequence: Sequence, indices: list[int]) -> dict[str, Any]:
+        """These frames, prepared before: "features", one (T, C, h, w) float16 per level, and "masks" (T, 1, H, W)."""
+        masks = [
+            cv2.resize(sequence.mask(i), self.size[::-1], interpolation=cv2.INTER_NEAREST) for i in indices
+        ]
+        return {
+            "features": self._features(sequence, indices),
+            "masks": torch.from_numpy(np.stack(masks)[:, None]),
+        }
+
+    def _features(self, sequence: Sequence, indices: list[int]) -> list[Tensor]:
+        if sequence.key not in self._open:
+            files_of_levels = sorted(self._place(sequence).glob("*.npy"), key=lambda path: int(path.stem))
+            self._open[sequence.key] = [np.load(path, mmap_mode="r") for path in files_of_levels]
         return [torch.from_numpy(np.ascontiguousarray(level[indices])) for level in self._open[sequence.key]]
+
+    def _place(self, sequence: Sequence) -> Path:
+        content = (identity(sequence, i) for i in range(len(sequence)))
+        return self.folder / files.key(self.digest, self.size, *content)
 
     def _write(self, sequence: Sequence, place: Path) -> None:
         part = place.with_name(f".{place.name}.{os.getpid()}")
@@ -75,7 +93,9 @@ class FeatureStore:
             part.replace(place)
         except OSError as error:
             if not place.is_dir():  # else another process was faster
-                raise BadInput(f"features cannot be kept in {self.folder} ({error}): set DAVIS_EXP_CACHE") from error
+                raise BadInput(
+                    f"features cannot be kept in {self.folder} ({error}): set DAVIS_EXP_CACHE"
+                ) from error
 
     def _frame(self, sequence: Sequence, i: int) -> Tensor:
         frame = cv2.resize(sequence.frame(i), self.size[::-1], interpolation=cv2.INTER_AREA)

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from davis_exp import __version__
 from davis_exp.data import cache as files
 from davis_exp.data import vectors as geometry
+from davis_exp.data.cache import identity
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 from davis_exp.parallel import ordered
@@ -137,7 +137,7 @@ class DisFlow(MotionSource):
 
     def _key(self, sequence: Sequence, i: int, other: int) -> str:
         settings = FORMAT, cv2.__version__, self.preset, self.max_side
-        return files.key(settings, _identity(sequence, i), _identity(sequence, other))
+        return files.key(settings, identity(sequence, i), identity(sequence, other))
 
     def _compute(self, sequence: Sequence, i: int, other: int) -> bytes:
         one, two = (self._grey(sequence.frame(k)) for k in (i, other))
@@ -161,15 +161,6 @@ class DisFlow(MotionSource):
 
 def _moves(sequence: Sequence) -> bool:
     return not sequence.still and len(sequence) > 1
-
-
-def _identity(sequence: Sequence, i: int) -> object:
-    """What frame `i` is: its file's bytes, or, without a file, what the sequence says of itself."""
-    path = sequence.frame_file(i)
-    try:
-        return path.read_bytes() if path else (__version__, sequence.key, sequence.size, i)
-    except OSError as error:
-        raise BadInput(f"frame {path} cannot be read ({error}): restore the file") from error
 
 
 def _dis(preset: Preset) -> Any:

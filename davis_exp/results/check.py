@@ -48,8 +48,16 @@ def defects(
         highest = max(highest, value)
         if defect:
             yield defect
-    if highest == 1:
+    if is_zero_one(results, highest):
         yield ZERO_ONE
+
+
+def is_zero_one(results: Results, highest: int) -> bool:
+    """Whether these are masks of 0 and 1, given the highest confidence of all.
+
+    Confidences that a model of ours has written are another thing: none above 1 of 255 says it found nothing.
+    """
+    return highest == 1 and "config_digest" not in results.metadata
 
 
 def form_defects(
@@ -71,7 +79,9 @@ def refuse(path: Path, found: Iterable[str]) -> None:
     """Raises BadInput with the first of the defects and the number of the others, if there is any."""
     listed = list(found)
     if listed:
-        more = f" (and {len(listed) - 1} more: davis-exp check {path})" if len(listed) > 1 else ""
+        more = (
+            f" (and {len(listed) - 1} more: davis-exp check {path} --data TRUTH)" if len(listed) > 1 else ""
+        )
         raise BadInput(f"{path}: {listed[0]}{more}")
 
 

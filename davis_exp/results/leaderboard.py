@@ -3,6 +3,7 @@
 import html
 import json
 from collections.abc import Callable, Iterable
+from collections.abc import Sequence as List
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from davis_exp.errors import BadInput, quoted
 from davis_exp.results.artifact import Results
+from davis_exp.results.reader import RESULTS
 from davis_exp.results.table import aligned, percent
 
 SCORE = "score.json"
@@ -51,7 +53,7 @@ def read_score(path: Path) -> dict[str, Any]:
     return content
 
 
-def scored_entries(paths: Iterable[Path]) -> list[Entry]:
+def scored_entries(paths: List[Path]) -> list[Entry]:
     """Entries of score.json files, of the folders that hold one, and of all those below other folders.
 
     Raises BadInput for a file that is no score, or if there is no score at all.
@@ -64,7 +66,10 @@ def scored_entries(paths: Iterable[Path]) -> list[Entry]:
             when = score.get("created") or _modified(own / SCORE if own.is_dir() else own)
             entries.append(Entry(_name(own), score, str(when)))
     if not entries:
-        raise BadInput(f"no {SCORE} in what was given: score results first, or use --private TRUTH")
+        places = ", ".join(map(str, paths))
+        raise BadInput(
+            f"no {SCORE} in or below {places}: write some with davis-exp score --json, or give --private TRUTH"
+        )
     return entries
 
 
@@ -76,7 +81,7 @@ def private_entries(paths: Iterable[Path], score: Callable[[Results], dict[str, 
             results = Results.open(path, strict=False)
             scored = score(results)
         except BadInput as error:
-            entries.append(Entry(_name(path), {}, problem=str(error)))
+            entries.append(Entry(_name(path), {}, problem=str(error).removeprefix(f"{path}: ")))
             continue
         when = str(scored.get("created") or _modified(results.path))
         entries.append(Entry(_name(path), scored, when))
@@ -97,7 +102,8 @@ def as_text(board: list[dict[str, Any]]) -> str:
     """The board as an aligned table."""
     cells = [[name for name in COLUMNS if name != "rank"], *(list(_cells(row).values())[1:] for row in board)]
     ranks = ["rank", *(_cells(row)["rank"] for row in board)]
-    return "\n".join(f"{rank:>4}  {line}" for rank, line in zip(ranks, aligned(cells), strict=True))
+    lines = [f"{rank:>4}  {line}" for rank, line in zip(ranks, aligned(cells), strict=True)]
+    return "\n".join([*lines, *_problems(board)])
 
 
 def as_markdown(board: list[dict[str, Any]]) -> str:
@@ -107,18 +113,21 @@ def as_markdown(board: list[dict[str, Any]]) -> str:
         lines.append(
             "| " + " | ".join(html.escape(cell).replace("|", "\\|") for cell in _cells(row).values()) + " |"
         )
+    lines += [f"\n{html.escape(problem)}" for problem in _problems(board)]
     return "\n".join(lines) + "\n"
 
 
 def as_html(board: list[dict[str, Any]], title: str = "Leaderboard") -> str:
     """The board as a page of its own."""
-    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in COLUMNS)
     body = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row).values()) + "</tr>"
         for row in board
     )
+    problems = "".join(f"\n<p>{html.escape(problem)}</p>" for problem in _problems(board))
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{html.escape(title)}</title>
 <style>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
 table {{ border-collapse: collapse; width: 100%; }}
@@ -128,7 +137,7 @@ th:nth-child(2), td:nth-child(2), th:last-child, td:last-child {{ text-align: le
 <body><h1>{html.escape(title)}</h1>
 <table><thead><tr>{head}</tr></thead><tbody>
 {body}
-</tbody></table></body></html>
+</tbody></table>{problems}</body></html>
 """
 
 
@@ -147,6 +156,11 @@ def _row(entry: Entry, rank: int | None) -> dict[str, Any]:
     }
 
 
+def _problems(board: list[dict[str, Any]]) -> list[str]:
+    """Why entries are invalid, one line each."""
+    return [f"invalid: {row['name']}: {row['problem']}" for row in board if row["problem"]]
+
+
 def _cells(row: dict[str, Any]) -> dict[str, str]:
     """A row as text, one cell for each of COLUMNS."""
     parameters = row["parameters"]
@@ -162,10 +176,16 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _name(path: Path) -> str:
+def subject(path: Path) -> Path:
+    """What a score is of, absolute: the run that holds a score.json or results, a file without its suffix."""
     resolved = path.resolve()
-    if resolved.name == SCORE or resolved.name == "results":
-        resolved = resolved.parent
+    if resolved.name in (SCORE, RESULTS):
+        return resolved.parent
+    return resolved.with_suffix("") if resolved.suffix in (".json", ".zip") else resolved
+
+
+def _name(path: Path) -> str:
+    resolved = subject(path)
     return f"{resolved.parent.name}/{resolved.name}" if resolved.parent.name else resolved.name
 
 

@@ -24,7 +24,7 @@ from davis_exp.metrics.protocols import (
 from davis_exp.metrics.stability import Shape, instability, marked, shape
 from davis_exp.parallel import Progress, ordered
 from davis_exp.results.artifact import Results
-from davis_exp.results.check import ZERO_ONE, refuse
+from davis_exp.results.check import ZERO_ONE, is_zero_one, refuse
 from davis_exp.results.matching import check_size, match
 from davis_exp.results.truth import Truth
 
@@ -76,7 +76,7 @@ def score(
 
     total = sum(len(sequence) for sequence in sequences)
     frames = list(ordered(evaluate, _frames(sequences), total, workers, progress))
-    if frames and max(frame.highest for frame in frames) == 1:
+    if is_zero_one(results, max((frame.highest for frame in frames), default=0)):
         raise BadInput(f"{results.path}: {ZERO_ONE}")
     scores = [frame.scores for frame in frames]
     if stability is not None:

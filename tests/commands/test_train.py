@@ -181,7 +181,7 @@ def test_settings_that_cannot_work_name_their_key(compose, tmp_path, override, m
         train.run(compose(*TINY, override), tmp_path)
 
 
-ENCODER = '''
+ENCODER = """
 from torch import nn
 
 
@@ -196,7 +196,7 @@ class Mine(nn.Module):
 
     def forward(self, frames, motion=None):
         return [self.conv(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])]
-'''
+"""
 
 
 def test_an_encoder_from_outside_the_package_trains(tmp_path):
@@ -211,5 +211,23 @@ def test_an_encoder_from_outside_the_package_trains(tmp_path):
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs/outside").iterdir()
     status = json.loads((run / "status.json").read_text())
-    assert (status["state"], status["nparams"]) == ("finished", 7 * 28 + 8)  # the encoder, and a 1×1 convolution
+    assert (status["state"], status["nparams"]) == (
+        "finished",
+        7 * 28 + 8,
+    )  # the encoder, and a 1×1 convolution
     assert json.loads((run / "score.json").read_text())["contest"]["frames"] > 0
+
+
+def test_a_model_that_finds_nothing_is_scored_not_refused(compose, tmp_path, monkeypatch):
+    from davis_exp.results.artifact import ResultsWriter
+
+    add = ResultsWriter.add
+    monkeypatch.setattr(
+        ResultsWriter, "add", lambda self, i, mask, frame: add(self, i, mask // 255 + 1, frame)
+    )
+    trained(compose(*TINY), tmp_path)  # nowhere more confident than 2 of 255
+    monkeypatch.setattr(
+        ResultsWriter, "add", lambda self, i, mask, frame: add(self, i, np.ones_like(mask), frame)
+    )
+    trained(compose(*TINY), tmp_path)  # nowhere more confident than 1
+    assert json.loads((tmp_path / "score.json").read_text())["contest"]["mean_iou"] == 0

@@ -65,7 +65,11 @@ def test_experiment_builds_within_its_budget(compose, name):
 @pytest.mark.parametrize("place", [0, -1])
 def test_experiment_composes_with_its_groups_overridden(compose, name, place):
     """With the first, and with the last, option of every group at once: an overlay must not lean on any."""
-    others = {group: choices[place] for group, (_, choices) in groups(CONF, "train").items() if group != "experiment"}
+    others = {
+        group: choices[place]
+        for group, (_, choices) in groups(CONF, "train").items()
+        if group != "experiment"
+    }
     cfg = compose(f"experiment={name}", *(f"{group}={choice}" for group, choice in others.items()))
     assert cfg.name == name
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from davis_exp.data.cache import identity
 from davis_exp.data.sources.images import ImageSource, Motion
 from davis_exp.errors import BadInput
 
@@ -56,6 +57,13 @@ def test_motion_is_a_function_of_the_seed(folder):
     assert varied.frame(0).tobytes() == one[0].frame(0).tobytes()
     assert frames(varied)[1:] != frames(one[0])[1:]
     assert frames(varied) == frames(two[0].variant((3, 4))) != frames(two[0].variant((3, 5)))
+
+
+def test_what_is_kept_of_one_motion_is_not_taken_for_another(folder):
+    sequence, other = (ImageSource(folder, seed=seed).sequences("train")[0] for seed in (0, 1))
+    assert identity(sequence, 0) == identity(other, 0) == identity(sequence.variant((1,)), 0)
+    assert identity(sequence, 1) == identity(ImageSource(folder).sequences("train")[0], 1)
+    assert len({identity(s, 1) for s in (sequence, other, sequence.variant((1,)))}) == 3
 
 
 def test_steps_stay_within_their_limits():

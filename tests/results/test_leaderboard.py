@@ -66,6 +66,9 @@ def test_scored_runs(runs, tmp_path, capsys):
 
     assert main(["leaderboard", str(runs)]) == 0  # a folder above them finds the same
     assert capsys.readouterr().out.splitlines() == lines
+    copy = shutil.copy(runs / "good/score.json", tmp_path / "mine.json")
+    assert main(["leaderboard", str(copy)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[1] == f"{tmp_path.name}/mine"
 
 
 def test_private_truth(runs, tmp_path, truth, results, capsys):
@@ -77,10 +80,26 @@ def test_private_truth(runs, tmp_path, truth, results, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "-"]
     assert "invalid" in lines[3]
-    assert "nparams is missing" in lines[4]
+    expected = f"invalid: {tmp_path.parent.name}/{tmp_path.name}: metadata.json: nparams is missing"
+    assert lines[4].startswith(expected)
     scores = [100 * read_score(runs / name)["contest"]["mean_iou"] for name in ("good", "poor")]
     assert [float(line.split()[2]) for line in lines[1:3]] == pytest.approx(scores, abs=0.005)
     assert main(["leaderboard", str(results), "--private", str(truth)]) == 2  # nothing valid at all
+
+
+def test_private_truth_wants_the_number_of_parameters(tmp_path, truth, capsys):
+    """A folder of masks alone has no nparams: it must not pass by the limit."""
+    plain = shutil.copytree(truth / "Annotations" / "480p", tmp_path / "masks")
+    page = tmp_path / "board.html"
+    arguments = ["leaderboard", str(plain), "--private", str(truth), "--html", str(page)]
+    assert main(arguments) == 2
+    assert f"invalid: {tmp_path.name}/masks: a plain folder states no nparams" in capsys.readouterr().out
+    assert "masks: a plain folder states no nparams" in page.read_text()
+    assert "J&amp;F" in page.read_text()
+    assert main([*arguments, "--limit", "none"]) == 0
+    assert "100.00" in capsys.readouterr().out
+    assert main([*arguments, "--limit", "lots"]) == 2
+    assert "'lots' is no number of parameters" in capsys.readouterr().err
 
 
 TOO_GOOD = {"contest": {"segmentation_metric": 7}, "davis2016": {}, "all_frames": {}, "sequences": {}}
@@ -133,6 +152,8 @@ def test_score_writes_its_files(results, truth, tmp_path, capsys):
     assert len(list((tmp_path / "kept").iterdir())) == 2
     with (tmp_path / "s.csv").open() as file:
         assert [row["sequence"] for row in csv.DictReader(file)] == ["swan", "bus", "all"]
-    assert main(["score", str(results), str(truth), "--stability", "tram"]) == 2
+    assert main(["score", str(results), str(truth), "--stability-of", "tram"]) == 2
+    assert main(["score", "--stability", str(results), str(truth)]) == 0
+    assert " T " in capsys.readouterr().out.splitlines()[1] + " "
     assert main(["score", str(results), str(tmp_path)]) == 2
     assert os.listdir(tmp_path / "kept")

@@ -1,0 +1,98 @@
+"""The frames of a sequence as a model wants them, read ahead of it."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from davis_exp.data import vectors as geometry
+from davis_exp.data.flow import MotionSource
+from davis_exp.data.sequences import Sequence
+from davis_exp.errors import BadInput
+from davis_exp.inference.settings import Inference
+
+READ_AHEAD = 8  # frames decoded before they are asked for
+
+
+class Clip(NamedTuple):
+    """Consecutive frames, (1, T, 3, h, w) in [0, 1], and their motion pictures, also those of the mirrored clip."""
+
+    frames: Tensor
+    motion: Tensor | None = None
+    mirrored_motion: Tensor | None = None
+
+
+class _Read(NamedTuple):
+    frame: np.ndarray  # (h, w, 3) uint8, as are the pictures
+    motion: np.ndarray | None
+    mirrored_motion: np.ndarray | None
+    own_size: tuple[int, int]
+
+
+class Frames:
+    """The sequence's frames, decoded and resized ahead of the model by one thread, each held only while needed."""
+
+    def __init__(
+        self, sequence: Sequence, how: Inference, motion: MotionSource | None, device: torch.device | str
+    ) -> None:
+        self.sequence, self.how, self.motion, self.device = sequence, how, motion, device
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="frames")
+        self._ahead: dict[int, Future[_Read]] = {}
+        self._own_size: dict[int, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    def _read(self, i: int) -> _Read:
+        frame = self.sequence.frame(i)  # (H, W, 3)
+        own, size = frame.shape[:2], self.how.size
+        if size is not None and own != size:
+            frame = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
+        if self.motion is None:
+            return _Read(frame, None, None, own)
+        vectors = self.motion.vectors(self.sequence, i)
+        if vectors is None:
+            return _Read(frame, frame, np.ascontiguousarray(frame[:, ::-1]), own)
+        vectors = geometry.resample(vectors, frame.shape[:2])
+        mirrored = _picture(geometry.flip(vectors)) if self.how.flip else None
+        return _Read(frame, _picture(vectors), mirrored, own)
+
+    def clip(self, start: int, stop: int) -> Clip:
+        """Frames start … stop − 1; those before `start` are not asked for again."""
+        for i in range(start, min(stop + READ_AHEAD, len(self))):
+            if i not in self._ahead:
+                self._ahead[i] = self._pool.submit(self._read, i)
+        read = [self._ahead[i].result() for i in range(start, stop)]
+        self._own_size.update({i: one.own_size for i, one in enumerate(read, start)})
+        for i in [i for i in self._ahead if i < start]:
+            del self._ahead[i]
+        if len({one.frame.shape for one in read}) > 1:
+            raise BadInput(
+                f"{self.sequence.name}: frames of several sizes; set inference.size=[height,width] to resize them"
+            )
+        motion = [one.motion for one in read if one.motion is not None]
+        mirrored = [one.mirrored_motion for one in read if one.mirrored_motion is not None]
+        return Clip(
+            self._tensor([one.frame for one in read]),
+            self._tensor(motion) if motion else None,
+            self._tensor(mirrored) if mirrored else None,
+        )
+
+    def _tensor(self, images: list[np.ndarray]) -> Tensor:
+        """T pictures (h, w, 3) uint8 → (1, T, 3, h, w) in [0, 1] on the device."""
+        clip = torch.from_numpy(np.stack(images)).to(self.device)
+        return clip.permute(0, 3, 1, 2)[None].float() / 255
+
+    def own_size(self, i: int) -> tuple[int, int]:
+        """(H, W) of frame i as stored; asked once per frame, in order."""
+        return self._own_size.pop(i)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _picture(vectors: np.ndarray) -> np.ndarray:
+    return geometry.picture(vectors).transpose(1, 2, 0)

@@ -1,0 +1,82 @@
+"""A sequence → its masks, in order."""
+
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from davis_exp.data.flow import MotionSource
+from davis_exp.data.sequences import Sequence
+from davis_exp.errors import BadInput
+from davis_exp.inference.frames import Frames
+from davis_exp.inference.settings import Inference
+from davis_exp.inference.views import Views
+
+
+def predict(
+    model: nn.Module,
+    sequence: Sequence,
+    how: Inference,
+    device: torch.device | str = "cpu",
+    motion: MotionSource | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields (i, confidence) for every frame in order: confidence is (H, W) uint8 at the frame's own size.
+
+    `round(255 · probability)`, so that the contest's `round(x / 255)` finds probability 0.5 again. `motion` gives
+    the pictures that a model with `needs_motion` asks for. Raises BadInput if it asks and there are none.
+    """
+    if model.needs_motion and motion is None:
+        raise BadInput("flow: this model needs motion and is given none; choose a flow, as flow=dis")
+    if how.select_motion and not model.needs_motion:
+        raise BadInput("inference.select_motion: this model takes no motion pictures; leave it out")
+    views = Views(model, how)
+    frames = Frames(sequence, how, motion if model.needs_motion else None, device)
+    try:
+        probabilities = _stream(views, frames) if model.context is None else _windows(views, frames, how)
+        for i, probability in enumerate(probabilities):  # probability: (h, w)
+            full = F.interpolate(
+                probability[None, None], frames.own_size(i), mode="bilinear", align_corners=False
+            )
+            yield i, (full[0, 0] * 255).round().clamp(0, 255).byte().cpu().numpy()
+    finally:
+        frames.close()
+
+
+def spans(length: int, window: int, stride: int) -> list[tuple[int, int]]:
+    """Windows [start, stop) that cover every frame; the last is drawn back so that it ends with the sequence."""
+    if length <= window:
+        return [(0, length)]
+    starts = [*range(0, length - window, stride), length - window]
+    return [(start, start + window) for start in starts]
+
+
+def _stream(views: Views, frames: Frames) -> Iterator[Tensor]:
+    for t in range(len(frames)):
+        yield views(frames.clip(t, t + 1))[0]
+
+
+def _windows(views: Views, frames: Frames, how: Inference) -> Iterator[Tensor]:
+    n = len(frames)
+    if views.model.context == (0, 0):  # frames do not see each other: chunks, no overlap
+        laid = [(start, min(start + how.window, n)) for start in range(0, n, how.window)]
+    else:
+        laid = spans(n, how.window, how.stride)
+    pending: deque[tuple[Tensor, int]] = (
+        deque()
+    )  # of each frame not yet given out: sum of probabilities, how many
+    given = 0
+    for k, (start, stop) in enumerate(laid):
+        for slot, probability in enumerate(views(frames.clip(start, stop)), start=start - given):
+            if slot == len(pending):
+                pending.append((probability, 1))
+            else:
+                total, count = pending[slot]
+                pending[slot] = (total + probability, count + 1)
+        whole = laid[k + 1][0] if k + 1 < len(laid) else n  # no later window sees a frame before this one
+        for _ in range(whole - given):
+            total, count = pending.popleft()
+            yield total / count
+        given = whole

@@ -1,0 +1,63 @@
+"""A model asked about the same frames in several ways: mirrored, at several scales, with and without motion."""
+
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from davis_exp.inference.frames import Clip
+from davis_exp.inference.settings import Inference
+
+CERTAIN = 0.1  # TMO: probabilities below this speak of a confident background
+
+
+class Views:
+    """A model asked about a clip in several ways, each with a state of its own, the answers made one."""
+
+    def __init__(self, model: nn.Module, how: Inference) -> None:
+        self.model = model
+        self._views = list(
+            product(how.scales, (False, True)[: 1 + how.flip], (False, True)[: 1 + how.select_motion])
+        )
+        self._states: list[tuple[Tensor, ...] | None] = [None] * len(self._views)
+
+    @torch.inference_mode()
+    def __call__(self, clip: Clip) -> Tensor:
+        """Probabilities (T, h, w) of the next clip."""
+        answers: dict[bool, list[Tensor]] = {}
+        for k, (scale, mirrored, still) in enumerate(self._views):
+            frames, motion = self._see(clip, scale, mirrored, still)
+            prediction, state = self.model(frames, motion, self._states[k])
+            if self.model.context is None:
+                self._states[k] = state
+            probability = prediction.logits[0].float().sigmoid()  # (T, 1, h', w')
+            if mirrored:
+                probability = probability.flip(-1)
+            answers.setdefault(still, []).append(_resized(probability, clip.frames.shape[-2:])[:, 0])
+        means = [torch.stack(same).mean(0) for same in answers.values()]
+        return means[0] if len(means) == 1 else more_confident(*means)
+
+    @staticmethod
+    def _see(clip: Clip, scale: float, mirrored: bool, still: bool) -> tuple[Tensor, Tensor | None]:
+        frames = clip.frames.flip(-1) if mirrored else clip.frames
+        motion = clip.mirrored_motion if mirrored else clip.motion
+        if still:
+            motion = frames
+        if scale != 1:
+            size = tuple(max(1, round(side * scale)) for side in frames.shape[-2:])
+            frames = _resized(frames[0], size)[None]
+            motion = None if motion is None else _resized(motion[0], size)[None]
+        return frames, motion
+
+
+def _resized(images: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
+    if images.shape[-2:] == tuple(size):
+        return images
+    return F.interpolate(images, tuple(size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def more_confident(one: Tensor, other: Tensor) -> Tensor:
+    """Of each frame (T, h, w), the answer whose background is the surer: TMO's choice between its two outputs."""
+    sure = [(CERTAIN - answer).clamp(min=0).flatten(1).norm(dim=1) for answer in (one, other)]
+    return torch.where((sure[0] >= sure[1])[:, None, None], one, other)
