@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from davis_exp.activations import PeakActivations
 from davis_exp.errors import OverBudget
 from davis_exp.models.segmenter import VideoSegmenter
 
@@ -33,10 +34,14 @@ class PartCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs. FLOPs are 2 × multiply-adds per output frame of `size` (H, W)."""
+    """What a model costs. FLOPs are 2 × multiply-adds per output frame of `size` (H, W).
+
+    `activations` is the most memory, in bytes, that what one call computes holds at once, in float32.
+    """
 
     parts: tuple[PartCost, ...]
     size: tuple[int, int] = FRAME
+    activations: int | None = None
 
     @property
     def parameters(self) -> int:
@@ -57,7 +62,12 @@ class Cost:
     def to_dict(self) -> dict:
         """Plain containers, ready for JSON."""
         totals = {"parameters": self.parameters, "buffers": self.buffers, "flops": self.flops}
-        return {**totals, "size": list(self.size), "parts": [asdict(part) for part in self.parts]}
+        return {
+            **totals,
+            "activations": self.activations,
+            "size": list(self.size),
+            "parts": [asdict(part) for part in self.parts],
+        }
 
     def table(self) -> str:
         """Plain text, a line per part and one for the total."""
@@ -68,9 +78,10 @@ class Cost:
             rows.append((part.name, f"{part.parameters:,}", f"{part.buffers:,}", flops))
         widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
         name, *numbers = widths
-        return "\n".join(
-            "  ".join([first.ljust(name), *map(str.rjust, others, numbers)]) for first, *others in rows
-        )
+        lines = ["  ".join([first.ljust(name), *map(str.rjust, others, numbers)]) for first, *others in rows]
+        if self.activations is not None:
+            lines.append(f"peak activations of a call: {self.activations / 2**20:,.0f} MB")
+        return "\n".join(lines)
 
 
 def count(model: nn.Module) -> tuple[PartCost, ...]:
@@ -113,12 +124,13 @@ def measure(
         window, step = 1, 1
     frames = torch.empty(1, window or past + 1 + future, 3, *size, device="meta")
     try:
-        flops = {name: round(n * passes / step) for name, n in _flops(model, frames).items()}
+        counted, activations = _run_empty(model, frames)
     except (RuntimeError, NotImplementedError, TypeError, AttributeError) as error:
         # Parameters are what is limited: a part that cannot run without data must not hide them.
         log.warning("FLOPs not counted: %s", next(iter(str(error).splitlines()), type(error).__name__))
         return Cost(_rows(model, None), size)
-    return Cost(_rows(model, flops), size)
+    flops = {name: round(n * passes / step) for name, n in counted.items()}
+    return Cost(_rows(model, flops), size, activations)
 
 
 def guard(model: Cost | nn.Module, limit: int | None) -> None:
@@ -182,18 +194,23 @@ def _rows(model: nn.Module, flops: dict[str, int] | None) -> tuple[PartCost, ...
     return tuple(rows if rest.parameters or rest.buffers or rest.flops or len(rows) == 1 else rows[:-1])
 
 
-def _flops(model: nn.Module, frames: Tensor) -> dict[str, int]:
-    """FLOPs of one call on `frames` (on the meta device), by part."""
+def _run_empty(model: nn.Module, frames: Tensor) -> tuple[dict[str, int], int]:
+    """One call on `frames` (on the meta device): its FLOPs by part, and its peak activations in bytes."""
     inputs = (frames, frames) if getattr(model, "needs_motion", False) else (frames,)
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
     empty = {name: tensor.to("meta") for name, tensor in tensors}
-    with _evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with (
+        _evaluating(model),
+        torch.no_grad(),
+        FlopCounterMode(display=False) as counter,
+        PeakActivations([frames, *empty.values()]) as activations,
+    ):
         functional_call(model, empty, inputs)
     counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     *parts, (rest, _) = _parts(model)
     flops = {name: counts.get(f"{type(model).__name__}.{name}", 0) for name, _ in parts}
     flops[rest] = counts.get("Global", 0) - sum(flops.values())
-    return flops
+    return flops, activations.peak
 
 
 @contextlib.contextmanager

@@ -236,9 +236,11 @@ def test_to_dict_is_json() -> None:
 
 def test_table_lines_up() -> None:
     lines = budget.measure(tiny(), size=(64, 64)).table().splitlines()
+    *lines, peak = lines
     assert len({len(line) for line in lines}) == 1
     assert lines[0].split()[:3] == ["part", "parameters", "buffers"]
     assert [line.split()[0] for line in lines[1:]] == ["encoder", "temporal", "decoder", "total"]
+    assert peak.startswith("peak activations")
 
 
 def test_needs_neither_lightning_nor_hydra() -> None:

@@ -62,7 +62,7 @@ def test_an_encoder_that_fails_half_way_leaves_nothing_to_be_found(sequences, tm
         FeatureStore(failing, "x", (8, 8), tmp_path).prepare(sequences)
     store = FeatureStore(encode, "x", (8, 8), tmp_path)
     store.prepare(sequences)
-    assert np.isfinite(store.clip(sequences[0], [0, 1, 2, 3, 4])["features"][1]).all()
+    assert torch.isfinite(store.clip(sequences[0], [0, 1, 2, 3, 4])["features"][1]).all()
 
 
 def test_a_folder_that_cannot_be_written_is_bad_input(sequences, tmp_path):

@@ -1,10 +1,10 @@
 """What scoring costs: J + F against decoding alone and against the vos-benchmark package, and T for a pair.
 
-    python scripts/bench/score.py ../davis
+    scripts/bench score ../davis
 
 Everything runs on the same masks in one process, in turns; the least of the rounds counts, as CPU and wall
 seconds. The predictions are the true masks, shifted and blurred, then binarised. vos-benchmark is left out if
-it is missing (`pip install --no-deps vos-benchmark tqdm scikit-image`: it asks for a second OpenCV).
+it is missing; scripts/bench installs it.
 """
 
 import argparse

@@ -1,0 +1,56 @@
+"""Peak memory of predicting a long video against a short one, one process each.
+
+    scripts/bench memory [--frames 40 400] [--experiments mobile csn3d_small …]
+
+The ratio should be 1: inference holds a few frames, whatever the length. The model starts without weights; frames are
+generated ones.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+
+CHILD = """
+import json, resource, sys
+import torch
+from hydra import compose, initialize_config_dir
+from davis_exp import build
+from davis_exp.config import conf_dir
+from davis_exp.data.sources.generated import GeneratedSource
+from davis_exp.inference import predict
+
+experiment, frames = sys.argv[1], int(sys.argv[2])
+torch.set_num_threads(2)
+with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    cfg = compose("train", [f"experiment={experiment}", "data.size=[96,160]"])
+model = build.build_model(cfg).eval()
+sequence = GeneratedSource(train=1, test=1, length=frames, height=240, width=427).sequences("test")[0]
+count = sum(1 for _ in predict(model, sequence, build.inference(cfg), motion=build.build_motion(cfg)))
+assert count == frames, count
+print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+"""
+
+
+def peak(experiment: str, frames: int) -> float:
+    """Peak resident memory, MB, of a process that predicts `frames` frames."""
+    command = [sys.executable, "-W", "ignore", "-c", CHILD, experiment, str(frames)]
+    return float(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--frames", type=int, nargs=2, default=(40, 400), metavar=("FEW", "MANY"))
+    parser.add_argument("--experiments", nargs="+", default=["mobile", "tmo_lite", "csn3d_small"])
+    args = parser.parse_args()
+    few, many = args.frames
+    print(f"{'experiment':<20}{few:>7} frames{many:>7} frames   ratio")
+    for experiment in args.experiments:
+        small, large = (peak(experiment, frames) for frames in (few, many))
+        print(f"{experiment:<20}{small:>11.0f} MB{large:>11.0f} MB{large / small:>8.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
