@@ -30,9 +30,9 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from davis_exp.data.sources import open_source
+    from davis_exp.progress import progress_bar
     from davis_exp.results.artifact import Results
     from davis_exp.results.check import defects
-    from davis_exp.results.progress import progress_bar
 
     sequences = open_source(args.data).sequences("test") if args.data else None
     found = 0

@@ -130,7 +130,7 @@ def _check(args: argparse.Namespace) -> int:
     from itertools import chain
 
     from davis_exp.data.check import contents, rewrite, survey
-    from davis_exp.results.progress import progress_bar
+    from davis_exp.progress import progress_bar
 
     found = survey(args.root)
     defects = notes = 0

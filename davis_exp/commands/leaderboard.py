@@ -51,10 +51,10 @@ def _private(args: argparse.Namespace) -> "list[Entry]":
     from tempfile import TemporaryDirectory
 
     from davis_exp.data.sources import open_source
+    from davis_exp.progress import progress_bar
     from davis_exp.results.artifact import Results
     from davis_exp.results.check import form_defects, refuse
     from davis_exp.results.leaderboard import private_entries
-    from davis_exp.results.progress import progress_bar
     from davis_exp.results.scoring import score
     from davis_exp.results.truth import Truth
 

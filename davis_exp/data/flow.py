@@ -19,7 +19,7 @@ from davis_exp.data.cache import identity
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 from davis_exp.parallel import ordered
-from davis_exp.results.progress import progress_bar
+from davis_exp.progress import progress_bar
 
 log = logging.getLogger(__name__)
 

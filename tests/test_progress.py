@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-from davis_exp.results.progress import progress_bar
+from davis_exp.progress import progress_bar
 with progress_bar("checking") as progress:
     print("a defect", flush=True)
     progress(1, 2)
