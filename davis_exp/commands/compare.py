@@ -1,6 +1,7 @@
 """davis-exp compare: results against each other, paired by sequence and frame."""
 
 import argparse
+import re
 from pathlib import Path
 
 from davis_exp.errors import BadInput
@@ -62,13 +63,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """As much of the ends of the paths as tells them apart."""
+    """As much of the ends of the paths as tells them apart; a date alone is no name."""
     from davis_exp.results.leaderboard import subject
 
     parts = [subject(path).parts for path in paths]
     if len(set(parts)) < len(parts):
         raise BadInput("compare: one score is given twice")
+    dated = any(re.match(r"\d{4}-\d\d-\d\d_", own[-1]) for own in parts)
     depth = next(
-        n for n in range(1, max(map(len, parts)) + 1) if len({own[-n:] for own in parts}) == len(parts)
+        n
+        for n in range(1 + dated, max(map(len, parts)) + 2)
+        if len({own[-n:] for own in parts}) == len(parts)
     )
     return ["/".join(own[-depth:]) for own in parts]
