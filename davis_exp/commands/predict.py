@@ -1,0 +1,72 @@
+"""davis-exp predict: a checkpoint on any video → masks and an overlay video."""
+
+import argparse
+from pathlib import Path
+
+from davis_exp.errors import BadInput
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's checkpoints/best.ckpt")
+    parser.add_argument(
+        "input", type=Path, metavar="INPUT", help="video file, picture, folder of pictures, or a data set"
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="folder for masks/*.png and overlay.mp4, or a file (.mp4, .mov, .webm, .gif) for the overlay alone",
+    )
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="one frame in N (default: all)")
+    parser.add_argument(
+        "--size", metavar="HxW", help="what the model sees (default: as many pixels as in training)"
+    )
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, metavar="P", help="foreground from here (default: 0.5)"
+    )
+    parser.add_argument("--soft", action="store_true", help="masks are confidences 0-255 instead of 0 or 255")
+    parser.add_argument(
+        "--cutout", action="store_true", help="the object on a transparent ground: cutout.webm and PNGs"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what OUT holds")
+
+
+def run(args: argparse.Namespace) -> int:
+    from davis_exp.data.sources.video import open_input
+    from davis_exp.prediction import Output, Predictor
+    from davis_exp.results.video import FORMATS
+
+    if args.every < 1:
+        raise BadInput(f"--every: must be at least 1, got {args.every}")
+    if not 0 < args.threshold < 1:
+        raise BadInput(f"--threshold: must lie between 0 and 1, got {args.threshold}")
+    size = _size(args.size)
+    alone = args.out.suffix.lower() in FORMATS
+    if alone and (args.soft or args.cutout):
+        raise BadInput(f"{args.out}: --soft and --cutout write files; give a folder as -o")
+    if not args.overwrite and (args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir()))):
+        raise BadInput(f"{args.out} is there already; choose another -o, or --overwrite")
+    sequences = open_input(args.input, args.every)
+    if alone and len(sequences) > 1:
+        raise BadInput(f"{args.input} holds {len(sequences)} sequences: give a folder as -o")
+    predictor = Predictor(args.checkpoint, size=size, device=args.device)
+    for sequence in sequences:
+        out = args.out if len(sequences) == 1 else args.out / sequence.name
+        output = Output(out, alone=alone, threshold=args.threshold, soft=args.soft, cutout=args.cutout)
+        count = predictor.write(sequence, output)
+        print(f"{sequence.name}: {count} frames → {out}", flush=True)
+    return 0
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise BadInput(f"--size: give height x width, as 480x854, got {text!r}")
+    return int(height), int(width)

@@ -1,0 +1,84 @@
+"""Pictures → a video file."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from davis_exp.errors import BadInput
+
+# By suffix: codec, pixel format, options. 4:2:0 needs even sides: pictures are padded by their edge.
+FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
+    ".mp4": ("libx264", "yuv420p", {"crf": "20", "preset": "veryfast"}),
+    ".mov": ("libx264", "yuv420p", {"crf": "20", "preset": "veryfast"}),
+    ".webm": ("libvpx-vp9", "yuva420p", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "8"}),
+    ".gif": ("gif", "rgb8", {}),
+}
+TICKS = {".gif": 100}  # a second; a gif counts hundredths
+
+
+class VideoWriter:
+    """Writes pictures with the times they are shown at; the file appears when it is whole.
+
+    Args:
+        path: its suffix (.mp4, .mov, .webm, .gif) chooses the format.
+
+    Raises:
+        BadInput: another suffix.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix.lower() not in FORMATS:
+            raise BadInput(
+                f"{path}: cannot write a {path.suffix or 'nameless'} video; use {', '.join(FORMATS)}"
+            )
+        self.path = path
+        self._part = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
+        self._container: Any = None
+        self._stream: Any = None
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._container is None:
+            return
+        if kind is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+        if kind is None:
+            self._part.replace(self.path)
+        else:
+            self._part.unlink(missing_ok=True)
+
+    def add(self, picture: np.ndarray, time: Fraction) -> None:
+        """Adds (H, W, 3) or, with a transparent background, (H, W, 4) uint8, shown from `time` (seconds) on."""
+        import av
+
+        height, width = picture.shape[:2]
+        picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if self._container is None:
+            self._open(picture.shape)
+        frame = av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(picture), format="rgba" if picture.shape[2] == 4 else "rgb24"
+        )
+        frame.time_base = self._stream.codec_context.time_base
+        frame.pts = round(time / frame.time_base)
+        self._container.mux(self._stream.encode(frame))
+
+    def _open(self, shape: tuple[int, ...]) -> None:
+        import av
+
+        suffix = self.path.suffix.lower()
+        codec, pixels, options = FORMATS[suffix]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._container = av.open(str(self._part), "w")
+        ticks = TICKS.get(suffix, 90_000)
+        self._stream = self._container.add_stream(codec, options=options)
+        self._stream.height, self._stream.width = shape[:2]
+        self._stream.pix_fmt = pixels
+        self._stream.codec_context.time_base = Fraction(1, ticks)
