@@ -11,7 +11,6 @@ from PIL import Image
 from davis_exp import build
 from davis_exp.cli import main
 from davis_exp.data.sources.video import VideoSequence, open_input
-from davis_exp.errors import BadInput
 from davis_exp.prediction import _same_pixels
 from davis_exp.results.video import VideoWriter
 
