@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
 
+    torch.set_num_threads(1)  # threads that wait for each other would count as CPU time
     rows, models = {}, {}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         for name in args.experiments:
@@ -59,9 +60,7 @@ def main() -> None:
             if round_:  # the first warms up
                 times[name].append(seconds)
     first = statistics.median(times[args.experiments[0]])
-    print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+    print(f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}")
     print("| experiment | parameters | GFLOPs a frame | peak activations | CPU s a frame | ratio |")
     print("|---|---|---|---|---|---|")
     for name, row in rows.items():
