@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -14,12 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from davis_exp.activations import PeakActivations
 from davis_exp.errors import OverBudget
-from davis_exp.models.segmenter import VideoSegmenter
+from davis_exp.models.segmenter import Context, VideoSegmenter
 
 log = logging.getLogger(__name__)
 
 FRAME = (480, 854)
 """(H, W) of DAVIS at 480p, at which FLOPs are stated."""
+CANNOT_RUN_EMPTY = (RuntimeError, NotImplementedError, TypeError, AttributeError)
+"""What a part that needs data raises on the meta device."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,25 @@ class Cost:
         return "\n".join(lines)
 
 
-def count(model: nn.Module) -> tuple[PartCost, ...]:
+def count(model: nn.Module, flops: Mapping[str, int] | None = None) -> tuple[PartCost, ...]:
     """Parameters and buffers of each part; what parts share counts in the first that has it.
 
-    A VideoSegmenter has its encoder, temporal part, decoder and flow; any other module is one part.
+    A VideoSegmenter has its encoder, temporal part, decoder and flow; any other module is one part. `flops` of
+    each part by its name, where they are known.
     """
-    return _rows(model, None)
+    seen: set[Tensor] = set()  # tensors hash by identity
+
+    def unseen(tensors: Iterator[Tensor]) -> int:
+        new = [tensor for tensor in tensors if tensor not in seen]
+        seen.update(new)
+        return sum(tensor.numel() for tensor in new)
+
+    rows = [
+        PartCost(name, unseen(part.parameters()), unseen(part.buffers()), flops[name] if flops else None)
+        for name, part in _parts(model)
+    ]
+    rest = rows[-1]
+    return tuple(rows if rest.parameters or rest.buffers or rest.flops or len(rows) == 1 else rows[:-1])
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -119,18 +134,22 @@ def measure(
             by default what its context spans, and one. A model that streams, or takes frames one by one, is
             measured at one step whatever these say.
     """
-    past, future = getattr(model, "context", None) or (0, 0)
-    if past == future == 0:
-        window, step = 1, 1
-    frames = torch.empty(1, window or past + 1 + future, 3, *size, device="meta")
+    length, step = clip(getattr(model, "context", None), window, step)
+    frames = torch.empty(1, length, 3, *size, device="meta")
     try:
         counted, activations = _run_empty(model, frames)
-    except (RuntimeError, NotImplementedError, TypeError, AttributeError) as error:
+    except CANNOT_RUN_EMPTY as error:
         # Parameters are what is limited: a part that cannot run without data must not hide them.
         log.warning("FLOPs not counted: %s", next(iter(str(error).splitlines()), type(error).__name__))
-        return Cost(_rows(model, None), size)
+        return Cost(count(model), size)
     flops = {name: round(n * passes / step) for name, n in counted.items()}
-    return Cost(_rows(model, flops), size, activations)
+    return Cost(count(model, flops), size, activations)
+
+
+def clip(context: Context, window: int | None, step: int) -> tuple[int, int]:
+    """How many frames one call sees and how many of them are new, for a model of that context: see `measure`."""
+    past, future = context or (0, 0)
+    return (window or past + 1 + future, step) if past or future else (1, 1)
 
 
 def guard(model: Cost | nn.Module, limit: int | None) -> None:
@@ -141,6 +160,7 @@ def guard(model: Cost | nn.Module, limit: int | None) -> None:
             f"over budget by {cost.parameters - limit:,}: the model has {cost.parameters:,} parameters, "
             f"budget.limit is {limit:,}",
             cost.table(),
+            cost.parameters,
         )
 
 
@@ -176,22 +196,6 @@ def _parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
         if isinstance(model, VideoSegmenter)
         else [("model", model)]
     )
-
-
-def _rows(model: nn.Module, flops: dict[str, int] | None) -> tuple[PartCost, ...]:
-    seen: set[Tensor] = set()  # tensors hash by identity
-
-    def unseen(tensors: Iterator[Tensor]) -> int:
-        new = [tensor for tensor in tensors if tensor not in seen]
-        seen.update(new)
-        return sum(tensor.numel() for tensor in new)
-
-    rows = [
-        PartCost(name, unseen(part.parameters()), unseen(part.buffers()), flops[name] if flops else None)
-        for name, part in _parts(model)
-    ]
-    rest = rows[-1]
-    return tuple(rows if rest.parameters or rest.buffers or rest.flops or len(rows) == 1 else rows[:-1])
 
 
 def _run_empty(model: nn.Module, frames: Tensor) -> tuple[dict[str, int], int]:

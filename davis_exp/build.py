@@ -1,18 +1,18 @@
-"""Config → objects: the only place that instantiates. torch is imported here; Lightning only by what needs it."""
+"""Config → objects: model, data, task, trainer. torch is imported here; Lightning only by what needs it."""
 
 import dataclasses
 import logging
 import sys
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra.errors
-from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from davis_exp import config
 from davis_exp.errors import BadInput
+from davis_exp.instantiate import check_node, make, plain, refusing
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -36,81 +36,40 @@ MEANT = (
     ".*GPU available but not used.*",
     ".*module\\(s\\) in eval mode at the start of training.*",  # frozen encoders are
 )
+PRECISIONS = ("32-true", "32", 32, "16-mixed", "bf16-mixed")
 PARTS = ("encoder", "temporal", "decoder")  # root groups that a composed model is made of
-
-
-def plain(cfg: Any) -> Any:
-    """A config, or a node of one, resolved to plain containers."""
-    return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
-
-
-def make(node: Any, key: str) -> Any:
-    """Instantiates the config node at `key`; whatever it refuses becomes BadInput.
-
-    Every `_target_` below the node is checked against its signature first, so that a wrong key is named as the
-    user wrote it and nothing half-built is left.
-    """
-    node = plain(node)
-    if not isinstance(node, dict) or "_target_" not in node:
-        raise BadInput(f"{key}: names no class; give it a `_target_`")
-    _check(node, key)
-    try:
-        return instantiate(node, _convert_="all")
-    except hydra.errors.InstantiationException as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, BadInput):
-            raise cause from None
-        if isinstance(
-            cause, (TypeError, ValueError, KeyError, RuntimeError, ImportError, OSError, AssertionError)
-        ):
-            reason = " ".join(str(cause).split()) or type(cause).__name__
-            raise BadInput(f"{key}: {node['_target_']} refuses these settings: {reason}") from cause
-        raise
-
-
-def _check(node: Any, key: str) -> None:
-    if isinstance(node, list):
-        for i, item in enumerate(node):
-            _check(item, f"{key}.{i}")
-    if not isinstance(node, dict):
-        return
-    if "_target_" in node:
-        target = locate(node["_target_"], key)
-        arguments = {k: v for k, v in node.items() if not (k.startswith("_") and k.endswith("_"))}
-        config.check_call(target, arguments, key, partial=bool(node.get("_partial_")))
-    for name, child in node.items():
-        _check(child, f"{key}.{name}")
-
-
-def locate(target: str, key: str) -> Any:
-    """The class or function that a `_target_` names; BadInput naming the config key where there is none."""
-    try:
-        return get_object(target)
-    except Exception as error:
-        cause = error.__cause__ or error
-        reason = " ".join(str(cause).split())
-        raise BadInput(f"{key}._target_: cannot import {target!r}: {reason}") from error
 
 
 def check(cfg: DictConfig) -> None:
     """Checks the nodes that training is made of before any data is read. Raises BadInput naming the key."""
+    if cfg.seed < 0:
+        raise BadInput(f"seed: must be at least 0, got {cfg.seed}")
     for key in ("loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "data", "augmentation"):
         node = plain(cfg.get(key))
         if key == "data":
             node = _part_loading(node)[1]
-        _check(node, key)
+        check_node(node, key)
+    from torch import nn
+
+    with refusing("optimizer"):
+        optimizer = make(cfg.optimizer, "optimizer")([nn.Parameter()])
+    with refusing("scheduler"):
+        make(cfg.scheduler, "scheduler")(optimizer, total_steps=1)
 
 
 # ---- model ------------------------------------------------------------------------------------------
 
 
-def build_model(cfg: DictConfig) -> "nn.Module":
-    """The segmenter, with no pretrained weights loaded (`load_weights()` does that once the budget has passed)."""
+def build_model(cfg: Mapping[str, Any], make: Callable[[Any, str], Any] = make) -> "nn.Module":
+    """The segmenter, with no pretrained weights loaded (`load_weights()` does that once the budget has passed).
+
+    `make` builds the node at a key; another than ours may use a part again.
+    """
     from torch import nn
 
-    flow = make(cfg.flow, "flow") if cfg.get("flow") else None
-    model = make(cfg.model, "model")
-    if cfg.model.get("_partial_"):  # else a whole model, which has no parts of ours
+    flow = make(cfg["flow"], "flow") if cfg.get("flow") else None
+    model = make(cfg["model"], "model")
+    if cfg["model"].get("_partial_"):  # else a whole model, which has no parts of ours
         parts = {name: make(cfg[name], name) for name in PARTS if cfg.get(name)}
         model = model(**parts, flow=flow if isinstance(flow, nn.Module) else None)
     needed = getattr(model, "needs_motion", False)
@@ -162,6 +121,10 @@ def build_features(cfg: DictConfig, model: "nn.Module", size: tuple[int, int]) -
     if encoder is None or any(p.requires_grad for p in encoder.parameters()):
         raise BadInput(
             "task.store_features: the encoder learns; freeze it, as encoder=efficientnet_lite0_frozen"
+        )
+    if encoder.context != (0, 0) or set(encoder.temporal_strides) != {1}:
+        raise BadInput(
+            "task.store_features: frames are stored one by one; choose an encoder that sees them so"
         )
     if model.needs_motion:
         raise BadInput(
@@ -216,13 +179,16 @@ def build_task(cfg: DictConfig, model: "nn.Module") -> "SegmentationTask":
     )
 
 
-def inference(cfg: DictConfig) -> Any:
+def inference(cfg: Mapping[str, Any]) -> Any:
     """How sequences are run; frames are seen at `inference.size`, or else at the size of the training clips."""
     from davis_exp.inference import Inference
 
-    how = plain(cfg.inference)
+    how = dict(plain(cfg["inference"]))
     config.check_call(Inference, how, "inference")
-    size = how.pop("size") or (cfg.get("data") or {}).get("size")
+    key = "inference.size" if how["size"] else "data.size"
+    size = how.pop("size") or plain(cfg.get("data") or {}).get("size")
+    if size is not None and not (isinstance(size, list | tuple) and len(size) == 2):
+        raise BadInput(f"{key}: give [height,width], got {size!r}")
     return Inference(size=tuple(size) if size else None, scales=tuple(how.pop("scales")), **how)
 
 
@@ -242,8 +208,15 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
         warnings.filterwarnings("ignore", message=message)
     logger = make(cfg.logger, "logger")(save_dir=str(output)) if cfg.get("logger") else False
     trainer = make(cfg.trainer, "trainer")
+    for name in ("fast_dev_run", "limit_test_batches"):
+        if cfg.trainer.get(name):
+            raise BadInput(f"trainer.{name}: results must be whole; for a quick look use trainer=debug")
+    if cfg.trainer.get("precision") not in (None, *PRECISIONS):
+        raise BadInput(
+            f"trainer.precision: must be one of {', '.join(map(str, PRECISIONS[:1] + PRECISIONS[3:]))}"
+        )
     try:
-        return trainer(
+        built = trainer(
             default_root_dir=str(output),
             callbacks=callbacks,
             logger=logger,
@@ -257,3 +230,8 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
         raise BadInput(
             f"trainer: Lightning refuses these settings: {' '.join(str(error).split())}"
         ) from error
+    if built.world_size > 1:
+        raise BadInput(
+            "trainer.devices: training on several devices is not supported yet; set trainer.devices=1"
+        )
+    return built

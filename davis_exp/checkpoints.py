@@ -32,9 +32,22 @@ def read(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def score(checkpoint: dict[str, Any], monitor: str, default: Any = None) -> Any:
+    """What the checkpoint scored on `monitor` when it was kept as the best; `default` if it was not kept for that."""
+    states = checkpoint.get("callbacks", {}).values()
+    known = [state.get("best_model_score") for state in states if state.get("monitor") == monitor]
+    return next((value for value in known if value is not None), default)
+
+
 def restore(checkpoint: dict[str, Any]) -> "nn.Module":
     """The model of a checkpoint with its weights (the averaged ones where it has them)."""
     model = build.build_model(OmegaConf.create(checkpoint["config"]))
+    fill(model, checkpoint)
+    return model
+
+
+def fill(model: "nn.Module", checkpoint: dict[str, Any]) -> None:
+    """Puts a checkpoint's weights into a model. Raises BadInput if they are another model's."""
     prefix = "model."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     try:
@@ -43,4 +56,3 @@ def restore(checkpoint: dict[str, Any]) -> "nn.Module":
         raise BadInput(
             f"checkpoint: its weights do not fit its model: {' '.join(str(error).split())[:200]}"
         ) from error
-    return model

@@ -20,13 +20,15 @@ class Command(NamedTuple):
     """A sub-command.
 
     A Hydra command's config is conf/<name>.yaml and its module has `run(cfg, output) -> int`; a plain one's
-    module has `add_arguments(parser)` and `run(args) -> int`.
+    module has `add_arguments(parser)` and `run(args) -> int`. A Hydra command that writes `files` on demand
+    (--json FILE) takes them as keywords, and goes through all combinations of -m itself: `run_all`.
     """
 
     module: str
     summary: str
     example: str
     hydra: bool = False
+    files: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -44,9 +46,10 @@ COMMANDS = {
     ),
     "budget": Command(
         "davis_exp.commands.budget",
-        "what a composition costs, without training it",
-        "davis-exp budget encoder=resnet50 decoder=unetplusplus",
+        "what a composition costs, or with -m every combination, without training it",
+        "davis-exp budget -m 'encoder=glob(*)' decoder=unet,fpn --csv costs.csv --plot costs.svg",
         hydra=True,
+        files=("json", "csv", "plot"),
     ),
     "predict": Command(
         "davis_exp.commands.predict",
@@ -140,7 +143,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name in ("-sc", "--shell-completion"):
         return _complete(arguments)
     if name == "_job":  # one job of a sweep, see sweep.py
-        from davis_exp.launch.hydra import run_job
+        from davis_exp.launch.job import run_job
 
         return run_job(rest[0], COMMANDS[rest[0]].module, rest[1])
     if name not in COMMANDS or not find_spec(COMMANDS[name].module):
@@ -155,7 +158,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     from davis_exp.launch.hydra import run_hydra
 
-    return run_hydra(name, command.module, rest)
+    return run_hydra(name, command.module, rest, command.files)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -219,6 +222,7 @@ def _hydra_help(name: str, command: Command) -> str:
             "  -m                 sweep: run every combination of GROUP=a,b KEY=1,2",
             "  --config-dir DIR   a folder of your own options (or 'hydra.searchpath=[file://DIR]')",
             "  --info defaults    which files a config is made of",
+            *(f"  {f'--{file} FILE':17}  write what is found there" for file in command.files),
         ]
     )
 

@@ -14,14 +14,16 @@ class BadInput(Exception):
 class OverBudget(BadInput):
     """The composed model has more parameters than the budget allows (exit code 3).
 
-    The message is the one-line verdict ("over budget by 18,021,345: …"); `table` is the per-part breakdown.
+    The message is the one-line verdict ("over budget by 18,021,345: …"); `table` is the per-part breakdown,
+    `parameters` how many there are.
     """
 
     exit_code = 3
 
-    def __init__(self, message: str, table: str = "") -> None:
+    def __init__(self, message: str, table: str = "", parameters: int | None = None) -> None:
         super().__init__(message)
         self.table = table
+        self.parameters = parameters
 
 
 def quoted(name: object) -> str:

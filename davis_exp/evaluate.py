@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,15 @@ def evaluate(
     Returns the score, or None where the test sequences have no masks. Raises BadInput for unreadable data.
     """
     folder = output / "results"
-    metadata = {**metadata, "dataset": type(data.source).__name__.removesuffix("Source").lower()}
+    created = datetime.now().isoformat(timespec="seconds")
+    metadata = {
+        **metadata,
+        "created": created,
+        "dataset": type(data.source).__name__.removesuffix("Source").lower(),
+    }
+    if task.motion is not None:
+        data.setup("test")
+        task.motion.prepare(data.test_sequences)  # by all cores, not one frame at a time
     trainer.callbacks.append(ResultsArtifact(folder, metadata))  # type: ignore[attr-defined]
     trainer.test(task, datamodule=data, verbose=False)
     if trainer.interrupted:

@@ -3,12 +3,13 @@
 import math
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, PolynomialLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
 def poly(optimizer: Optimizer, *, total_steps: int, power: float = 0.9) -> LRScheduler:
     """(1 − step/total)^power, as in DeepLab (Chen et al., 2017)."""
-    return PolynomialLR(optimizer, total_iters=total_steps, power=power)
+    # Not PolynomialLR: that keeps its length in the checkpoint, and a run that is extended would stay at its end.
+    return LambdaLR(optimizer, lambda step: max(0.0, 1 - step / total_steps) ** power)
 
 
 def cosine(

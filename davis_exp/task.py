@@ -54,6 +54,8 @@ class SegmentationTask(pl.LightningModule):
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if encoder_lr_factor < 0:
+            raise BadInput(f"task.encoder_lr_factor: must be at least 0, got {encoder_lr_factor}")
         self.model = model
         if channels_last:
             for weight in model.parameters():
@@ -84,8 +86,8 @@ class SegmentationTask(pl.LightningModule):
             features = [level.to(self.dtype) for level in batch["features"]]
             prediction, _ = self.model.decode(features, (masks.shape[1], *masks.shape[3:]))  # type: ignore[operator]
         else:
-            frames = batch["frames"].float() / 255
-            motion = batch["motion"].float() / 255 if "motion" in batch else None
+            frames = batch["frames"].float().div_(255)
+            motion = batch["motion"].float().div_(255) if "motion" in batch else None
             prediction, _ = self.model(frames, motion)
         assert self.loss is not None
         loss = self.loss(prediction, masks, frames)
@@ -143,3 +145,7 @@ class SegmentationTask(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None:
+            clips = {"trained": data.train_sequences, "held_out": data.val_sequences}
+            checkpoint["clips"] = {role: [s.key for s in sequences] for role, sequences in clips.items()}

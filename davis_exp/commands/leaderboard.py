@@ -1,6 +1,7 @@
 """davis-exp leaderboard: results ranked by the contest's score."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from davis_exp.results.leaderboard import as_html, as_markdown, as_text, rows, scored_entries
+    from davis_exp.results.leaderboard import as_html, as_markdown, as_text, rows, scored_entries, truths
     from davis_exp.results.output import write_csv, write_text
 
-    board = rows(_private(args) if args.private else scored_entries(args.paths))
+    entries = _private(args) if args.private else scored_entries(args.paths)
+    board = rows(entries)
     print(as_text(board))
+    if different := truths(entries):
+        print(f"mixed: {different}", file=sys.stderr)
     if args.csv:
         write_csv(args.csv, board)
     if args.markdown:

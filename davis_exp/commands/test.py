@@ -31,9 +31,12 @@ def run(cfg: DictConfig, output: Path) -> int:
     log.info("%s", cost.table())
     status.update(output, nparams=cost.parameters, nflops=cost.flops)
 
+    from davis_exp.data.split import Past
     from davis_exp.task import SegmentationTask
 
     data = build.build_data(cfg)
+    clips = checkpoint.get("clips", {})
+    data.past = Past(frozenset(clips.get("trained", ())), frozenset(clips.get("held_out", ())))
     task = SegmentationTask(
         checkpoints.restore(checkpoint),
         inference=build.inference(cfg),
@@ -41,6 +44,7 @@ def run(cfg: DictConfig, output: Path) -> int:
         channels_last=trained.task.channels_last,  # another layout, another rounding
     )
     metadata = {
+        "model": trained.name,
         "nparams": cost.parameters,
         "nflops": cost.flops,
         "config_digest": config.digest(trained),

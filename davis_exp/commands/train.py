@@ -21,7 +21,8 @@ def run(cfg: DictConfig, output: Path) -> int:
     cost = build.cost(cfg)
     budget.guard(cost, cfg.budget.limit)
     log.info("%s", cost.table())
-    status.update(output, nparams=cost.parameters, nflops=cost.flops)
+    split = cfg.data.get("test_split")
+    status.update(output, nparams=cost.parameters, nflops=cost.flops, test_split=split)
 
     # Lightning is slow to import: not before the budget has been checked.
     import pytorch_lightning as pl
@@ -32,8 +33,12 @@ def run(cfg: DictConfig, output: Path) -> int:
     data.setup("fit")  # bad data is found before a model is built
     model = build.build_model(cfg)
     last = output / "checkpoints" / "last.ckpt"
-    resumed = cfg.resume is not None and last.is_file()
-    if not resumed:
+    resumed = cfg.resume not in (None, "none") and last.is_file()
+    if resumed:
+        checkpoints.fill(
+            model, checkpoints.read(last)
+        )  # refuses a model that has changed; Lightning loads it again
+    else:
         build.load_weights(model)
     data.features = build.build_features(cfg, model, data.loading.size)
     task = build.build_task(cfg, model)
@@ -42,12 +47,21 @@ def run(cfg: DictConfig, output: Path) -> int:
     if trainer.interrupted:
         raise KeyboardInterrupt
 
-    metadata = {"nparams": cost.parameters, "nflops": cost.flops, "config_digest": config.digest(cfg)}
+    metadata = {
+        "model": cfg.name,
+        "nparams": cost.parameters,
+        "nflops": cost.flops,
+        "config_digest": config.digest(cfg),
+    }
     best = output / "checkpoints" / "best.ckpt"
-    if best.is_file():
-        task.load_state_dict(checkpoints.read(best)["state_dict"])
-        metadata["checkpoint_digest"] = hashlib.sha256(best.read_bytes()).hexdigest()
     holdout = trainer.callback_metrics.get("val/J")
+    if best.is_file():
+        kept = checkpoints.read(best)
+        task.load_state_dict(kept["state_dict"])
+        holdout = checkpoints.score(kept, "val/J", default=holdout)
+        metadata["checkpoint_digest"] = hashlib.sha256(best.read_bytes()).hexdigest()
+    else:
+        log.warning("nothing was validated: the last weights are tested")
     scored = evaluate(trainer, task, data, output, metadata)
     status.update(output, objective=None if holdout is None else float(holdout))
     if scored is not None:

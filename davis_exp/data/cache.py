@@ -1,9 +1,12 @@
 """Small files kept between runs, found again by what they were computed from."""
 
+import contextlib
 import hashlib
 import logging
 import os
 import threading
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 from davis_exp import __version__
@@ -11,6 +14,8 @@ from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 
 log = logging.getLogger(__name__)
+
+ABANDONED = 3600.0  # seconds after which an entry half written is that of a process killed meanwhile
 
 _complained: set[Path] = set()  # folders that could not be written to: each is reported once
 
@@ -41,7 +46,37 @@ class FileCache:
         except OSError:
             return None
 
-    def write(self, key: str, content: bytes) -> None:
+    def use(self, key: str) -> None:
+        """Count the entry at `key` as used now, for `trim`."""
+        with contextlib.suppress(OSError):  # gone, or another user's
+            os.utime(self.path(key))
+
+    def trim(self, limit: int, spared: Collection[str] = ()) -> None:
+        """Remove entries, the longest unused first, until the folder holds `limit` bytes at most.
+
+        Those of the keys `spared` count, but stay. A file that is still mapped into memory lives on in there.
+        """
+        kept = {self.path(key) for key in spared}
+        found = []
+        for path in self.folder.glob("*/*"):
+            try:
+                about = path.stat()
+                if path.name.startswith("."):  # being written, or abandoned
+                    if time.time() - about.st_mtime > ABANDONED:
+                        path.unlink()
+                    continue
+            except OSError:  # another process was faster
+                continue
+            found.append((about.st_mtime, about.st_size, path))
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total <= limit:
+                return
+            if path not in kept:
+                path.unlink(missing_ok=True)
+                total -= size
+
+    def write(self, key: str, content: bytes | memoryview) -> None:
         path = self.path(key)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         try:
@@ -78,10 +113,20 @@ def identity(sequence: Sequence, i: int) -> object:
         return (
             sequence.frame(i).tobytes() if sequence.still else (__version__, sequence.key, sequence.size, i)
         )
+    return _content(path, "frame")
+
+
+def _content(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BadInput(f"frame {path} cannot be read ({error}): restore the file") from error
+        raise BadInput(f"{what} {path} cannot be read ({error}): restore the file") from error
+
+
+def mask_identity(sequence: Sequence, i: int) -> object:
+    """What the mask of frame `i` is, as `identity`; without a file it goes with its frame."""
+    path = sequence.mask_file(i)
+    return sequence.labelled if path is None else _content(path, "mask")
 
 
 def default_folder(name: str) -> Path:

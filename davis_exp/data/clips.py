@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Listing
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -16,17 +17,27 @@ from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 
 
-class Augmentation(Protocol):
-    """What changes a clip; see ClipAugmentation."""
+class Change(Protocol):
+    """What is done to one clip; see ClipChange."""
+
+    def halvings(self, size: tuple[int, int]) -> int:
+        """How often frames of `size` (height, width) may be halved before they are given."""
 
     def __call__(
-        self,
-        frames: np.ndarray,
-        masks: np.ndarray,
-        rng: np.random.Generator,
-        vectors: np.ndarray | None = None,
+        self, frames: Listing[np.ndarray], masks: Listing[np.ndarray], vectors: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Frames (T, H, W, 3), masks (T, H, W), and vectors (T, 2, h, w) or None, all changed alike."""
+        """Frames (H, W, 3), masks (H', W') and vectors (T, 2, h, w) or None, all changed alike, with T in front."""
+
+
+class Augmentation(Protocol):
+    """What draws a change for each clip; see ClipAugmentation."""
+
+    @property
+    def finest(self) -> tuple[int, int] | None:
+        """(height, width) of the largest frames that make a difference; None for as large as there are."""
+
+    def draw(self, size: tuple[int, int], rng: np.random.Generator) -> Change:
+        """A change for frames of `size`, as `rng` decides."""
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
@@ -85,19 +96,19 @@ class ClipDataset(Dataset[dict[str, Any]]):
         if self.features is not None:
             return self.features.clip(sequence, indices)
         sequence = sequence.variant((self.seed, epoch, item))
-        frames = [sequence.frame(i) for i in indices]
+        change = self.augmentation.draw(sequence.size, rng)
+        halvings = change.halvings(sequence.size)
+        frames = [sequence.reduced(i, halvings) for i in indices]
         if len({frame.shape for frame in frames}) > 1:
             raise BadInput(
                 f"the frames of {sequence.name} differ in size: bring them to one size, or split the clip"
             )
         masks = [sequence.mask(i) for i in indices]
-        images, labels, vectors = self.augmentation(
-            np.stack(frames), np.stack(masks), rng, self._vectors(sequence, indices)
-        )
-        clip = {"frames": images.transpose(0, 3, 1, 2), "masks": labels[:, None]}
+        images, labels, vectors = change(frames, masks, self._vectors(sequence, indices))
+        clip = {"frames": _planes(images), "masks": labels[:, None]}
         if self.motion is not None:
             clip["motion"] = clip["frames"] if vectors is None else geometry.picture(vectors)
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in clip.items()}
+        return {name: torch.from_numpy(array) for name, array in clip.items()}
 
     def _vectors(self, sequence: Sequence, indices: list[int]) -> np.ndarray | None:
         """Flow at each frame as the clip plays it, (T, 2, h, w); None where frames are their own pictures."""
@@ -125,6 +136,14 @@ class ClipDataset(Dataset[dict[str, Any]]):
         start = min(max(int(place * starts), 0), starts - 1)  # rounding may put `place` just outside [0, 1)
         indices = [_reflect(start + k * stride, len(sequence)) for k in range(self.length)]
         return sequence, indices[::-1] if rng.random() < self.reverse else indices
+
+
+def _planes(images: np.ndarray) -> np.ndarray:
+    """(T, H, W, 3) → (T, 3, H, W), contiguous."""
+    planes = np.empty((len(images), 3, *images.shape[1:3]), images.dtype)
+    for image, plane in zip(images, planes, strict=True):
+        cv2.split(image, list(plane))  # several times as fast as numpy's transposing
+    return planes
 
 
 def _reflect(i: int, n: int) -> int:

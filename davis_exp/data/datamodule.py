@@ -1,8 +1,10 @@
 """From a source to loaders: the hold-out split, training clips in batches, whole sequences for evaluation."""
 
+import contextlib
+import ctypes
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,70 +13,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from davis_exp.data.clips import Augmentation, ClipDataset, ClipSampler, rank_and_world
+from davis_exp.data.decoded import GB, DecodedMotion, DecodedStore
 from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
+from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Part, Sequence, Source
-from davis_exp.data.split import frame_weights, split_holdout
+from davis_exp.data.split import Past, frame_weights, split_holdout
 from davis_exp.errors import BadInput
 
 log = logging.getLogger(__name__)
-
-TEST_SPLITS = ("test", "holdout", "all")
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How clips are drawn and batched: the keys of conf/data/_loading.yaml, which says what each means.
-
-    Raises BadInput naming the config key of a value that cannot be.
-    """
-
-    size: tuple[int, int]
-    clip_length: int = 2
-    clip_stride: tuple[int, int] = (1, 3)
-    reverse: float = 0.5
-    clips_per_epoch: int | None = None
-    batch_size: int = 4
-    workers: int = 2
-    holdout: float = 0.2
-    holdout_seed: int = 0
-    test_split: str = "test"
-
-    def __post_init__(self) -> None:
-        for name in ("size", "clip_stride"):  # a config gives lists
-            value = getattr(self, name)
-            if not (isinstance(value, list | tuple) and len(value) == 2 and all(map(_positive, value))):
-                raise BadInput(f"data.{name} must be two whole numbers of at least 1, got {value!r}")
-            object.__setattr__(self, name, tuple(value))
-        if self.clip_stride[0] > self.clip_stride[1]:
-            raise BadInput(f"data.clip_stride must be [smallest, largest], got {list(self.clip_stride)}")
-        for name in ("clip_length", "batch_size", "clips_per_epoch"):
-            value = getattr(self, name)
-            if not _positive(value) and not (name == "clips_per_epoch" and value is None):
-                raise BadInput(f"data.{name} must be a whole number of at least 1, got {value!r}")
-        for name in ("workers", "holdout_seed"):
-            if not _positive(getattr(self, name), least=0):
-                raise BadInput(
-                    f"data.{name} must be a whole number of at least 0, got {getattr(self, name)!r}"
-                )
-        if not _number(self.reverse) or not 0 <= self.reverse <= 1:
-            raise BadInput(f"data.reverse must lie in 0 to 1, got {self.reverse!r}")
-        if not _positive(self.holdout) and not (_number(self.holdout) and 0 < self.holdout < 1):
-            raise BadInput(
-                f"data.holdout must be a fraction between 0 and 1 or a number of clips, got {self.holdout!r}"
-            )
-        if self.test_split not in TEST_SPLITS:
-            raise BadInput(
-                f"data.test_split must be one of {', '.join(TEST_SPLITS)}, got {self.test_split!r}"
-            )
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _positive(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 class ClipDataModule(pl.LightningDataModule):
@@ -113,7 +60,10 @@ class ClipDataModule(pl.LightningDataModule):
         super().__init__()
         self.source, self.augmentation, self.loading, self.seed = source, augmentation, loading, seed
         self.motion, self.features = motion, features
+        self.past: Past | None = None  # of the checkpoint that is tested, if none is trained
         self._parts: list[Part] = []  # what is trained on
+        self._store: DecodedStore | None = None  # lives as long as workers may ask it for what is in memory
+        self._decoded: list[Sequence] | None = None
         self.val_sequences: list[Sequence] = []
         self.test_sequences: list[Sequence] = []
 
@@ -133,6 +83,8 @@ class ClipDataModule(pl.LightningDataModule):
             self.motion.prepare([*self.train_sequences, *self.val_sequences])
         if self.features is not None:
             self.features.prepare(self.train_sequences)
+        elif self.loading.cache == "disk":
+            self._read_from()
 
     @property
     def train_sequences(self) -> list[Sequence]:
@@ -153,6 +105,8 @@ class ClipDataModule(pl.LightningDataModule):
         return [part for part in kept if part.sequences], held
 
     def _tested(self) -> list[Sequence]:
+        if self.past is not None:
+            return self._tested_after(self.past)
         if self.loading.test_split == "holdout":
             return self._split()[1]
         sequences = self.source.sequences("test")
@@ -169,6 +123,26 @@ class ClipDataModule(pl.LightningDataModule):
         )
         return self._split()[1]
 
+    def _tested_after(self, past: Past) -> list[Sequence]:
+        if self.loading.test_split == "holdout":
+            held = [s for s in self.source.sequences("train") if s.key in past.held_out]
+            if not held:
+                raise BadInput(
+                    "data.test_split=holdout: none of the checkpoint's held-out clips is in this data set's train "
+                    "stage; give the data that it was trained on, or data.test_split=test"
+                )
+            return held
+        sequences = self.source.sequences("test")
+        seen = [s.name for s in sequences if s.key in past.trained]
+        if seen:
+            log.warning(
+                "%d of %d test clips were trained on (%s …): their scores say nothing of new clips",
+                len(seen),
+                len(sequences),
+                seen[0],
+            )
+        return sequences
+
     def _trainable_keys(self) -> set[str]:
         """Keys of the clips that this data set can be trained on; none where it cannot."""
         try:
@@ -177,12 +151,23 @@ class ClipDataModule(pl.LightningDataModule):
             return set()
         return {s.key for s in sequences} if all(s.labelled for s in sequences) else set()
 
+    def _read_from(self) -> list[Sequence]:
+        """What clips are drawn from: the training sequences, decoded where that is kept."""
+        assert self.augmentation is not None
+        if self._decoded is None:
+            loading = self.loading
+            limit, size = int(loading.cache_gb * GB), self.augmentation(size=loading.size).finest
+            self._store = DecodedStore(loading.cache, limit, size, self.motion)
+            self._decoded = self._store.keep(self.train_sequences)
+        return self._decoded
+
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         loading = self.loading
         if self.augmentation is None:
             raise BadInput("training needs an augmentation: choose one (augmentation=none only resizes)")
+        decoded = loading.cache != "none" and self.features is None
         clips = ClipDataset(
-            self.train_sequences,
+            self._read_from() if decoded else self.train_sequences,
             loading.clip_length,
             augmentation=self.augmentation(size=loading.size),
             stride=loading.clip_stride,
@@ -190,7 +175,7 @@ class ClipDataModule(pl.LightningDataModule):
             clips=loading.clips_per_epoch,
             seed=self.seed,
             weights=frame_weights(self._parts),
-            motion=self.motion,
+            motion=DecodedMotion(self.motion) if decoded and self.motion is not None else self.motion,
             features=self.features,
         )
         sampler = ClipSampler(len(clips), self.seed)
@@ -230,3 +215,8 @@ def _start_worker(worker: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's threads would also dead-lock after a fork
+    # Memory of decoded frames is kept for the next ones: getting it anew from the system, page by page, takes as long
+    # as decoding does. (glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.)
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        for parameter in (-3, -1):
+            ctypes.CDLL(None).mallopt(parameter, 2**28)

@@ -44,6 +44,10 @@ class MotionSource(ABC):
         BadInput for frames that cannot be read or compared.
         """
 
+    def identity(self, sequence: Sequence, i: int) -> object:
+        """What decides `vectors`, to find them again where they are kept; None where they are not to be kept."""
+        return None
+
     def prepare(self, sequences: Iterable[Sequence]) -> None:  # noqa: B027  # most have nothing to do
         """Do now, in parallel, what these sequences would otherwise wait for. Raises as `vectors` does."""
 
@@ -108,6 +112,12 @@ class DisFlow(MotionSource):
             found = _decode(content)
             assert found is not None
         return found if sign > 0 else -found
+
+    def identity(self, sequence: Sequence, i: int) -> object:
+        if not _moves(sequence):
+            return None
+        other, sign = self._pair(sequence, i)
+        return self._key(sequence, i, other), sign
 
     def prepare(self, sequences: Iterable[Sequence]) -> None:
         missing = [

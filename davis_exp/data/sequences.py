@@ -1,10 +1,13 @@
 """What a sequence is: the one type that every source yields and everything after it reads. No torch here."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from davis_exp.data.resizing import halved
 
 
 class Sequence(ABC):
@@ -41,6 +44,10 @@ class Sequence(ABC):
     def frame(self, i: int) -> np.ndarray:
         """Frame `i` of this sequence: (H, W, 3) uint8 RGB. Raises BadInput naming the file if unreadable."""
 
+    def reduced(self, i: int, halvings: int) -> np.ndarray:
+        """Frame `i` with both sides halved so often (upwards), by averaging; some can decode it so, and faster."""
+        return halved(self.frame(i), halvings)
+
     @abstractmethod
     def mask(self, i: int) -> np.ndarray:
         """Mask of frame `i`: (H, W) uint8, 1 = foreground. Raises BadInput if unlabelled or unreadable."""
@@ -48,6 +55,14 @@ class Sequence(ABC):
     def frame_file(self, i: int) -> Path | None:
         """The image file that holds frame `i`, if one does: to copy it without encoding it again."""
         return None
+
+    def mask_file(self, i: int) -> Path | None:
+        """The image file that holds the mask of frame `i`, if one does."""
+        return None
+
+    def over(self, change: Callable[["Sequence"], "Sequence"]) -> "Sequence":
+        """This sequence with what its pictures are read from changed: itself, unless it is made of another."""
+        return change(self)
 
     def variant(self, seed: tuple[int, ...]) -> "Sequence":
         """The sequence with other random motion, decided by `seed`, where its motion is made; else itself."""

@@ -1,11 +1,20 @@
 """Who is trained on and who is held out, and how often each is drawn."""
 
 from collections.abc import Sequence as Listing
+from dataclasses import dataclass
 
 import torch
 
 from davis_exp.data.sequences import Part, Sequence
 from davis_exp.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a checkpoint has seen: keys of the clips it was trained on, and of those held out then."""
+
+    trained: frozenset[str]
+    held_out: frozenset[str]
 
 
 def split_holdout(

@@ -1,136 +1,104 @@
-"""How one command carries Hydra: the only place that touches Hydra's private `_run_hydra`."""
+"""How one command carries Hydra: the only place that touches what is private of Hydra's."""
 
 import argparse
 import contextlib
-import logging
 import os
-import sys
 import traceback
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 from hydra import compose, initialize_config_dir, version
-from hydra._internal.utils import _run_hydra, get_args_parser
-from hydra.core.hydra_config import HydraConfig
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
 from davis_exp.errors import BadInput
-from davis_exp.launch import runs, status
-from davis_exp.launch.refusals import causes, explain, flat
+from davis_exp.launch import runs, status, sweep
+from davis_exp.launch.job import FULL_ERROR, Job, environ, shown
+from davis_exp.launch.refusals import causes, explain
 
-FULL_ERROR = "HYDRA_FULL_ERROR"
 VERSION_BASE = "1.3"
 
 
-def run_hydra(name: str, module: str, arguments: list[str]) -> int:
+def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str] = ()) -> int:
     """Run the Hydra command `name` with the command line `arguments` and return its exit code.
 
     The config is conf/<name>.yaml, the job `module.run(cfg, output)`; `module` is imported only once the job
-    begins. Raises BadInput for what cannot be composed, whatever the job raises that is the user's, and
+    begins. Each of `files` is an option (--json FILE) and a keyword of the job; a command that has any goes
+    through the combinations of a sweep by itself, without jobs: `module.run_all(overrides, compose)`.
+    Raises BadInput for what cannot be composed, whatever the job raises that is the user's, and
     KeyboardInterrupt.
     """
     parser = _parser(name)
+    for file in files:
+        parser.add_argument(f"--{file}", metavar="FILE")
     args = parser.parse_intermixed_args(arguments)
-    if name == "train" and not args.shell_completion:
-        _continue(args)
+    resumed = _continue(args, name) if not args.shell_completion else None
+    looking = args.cfg is not None or args.info is not None or args.shell_completion
+    searching = any(runs.key(o) == "sweep" and runs.value(o) != "null" for o in args.overrides)
+    args.multirun |= searching and not looking  # an option of sweep/ says what to sweep over
     sweeping = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
-    job = Job(name, module, os.environ.get(FULL_ERROR))
+    folder = None
+    if sweeping and not files and not looking:
+        args.overrides, folder = sweep.prepared(args.overrides, holdout=name == "train")
+    job = Job(name, module, os.environ.get(FULL_ERROR), {file: getattr(args, file) for file in files})
     version.setbase(VERSION_BASE)
-    runs.register_resolvers(claiming=args.cfg is None and args.info is None)
+    runs.register_resolvers(claiming=not looking)
     # A search path that is not there must not pass as an option that is not there.
     warnings.filterwarnings("error", r"provider=.*not available", UserWarning)
     try:
-        with _environ(FULL_ERROR, "1"):  # makes Hydra raise instead of printing
+        if sweeping and files and not looking:
+            return _run_all(job, args)
+        with environ(FULL_ERROR, "1"):  # makes Hydra raise instead of printing
             _run_hydra(args, parser, job, str(config.conf_dir()), name)
     except SystemExit as error:  # --hydra-help, and a package that --package does not find
         return status.exit_code(error)
     except Exception as error:
         _refuse(error, args, name)
+    finally:
+        if folder is not None:
+            with contextlib.suppress(OSError):  # nothing ran
+                folder.rmdir()
     if isinstance(job.outcome, BaseException):
+        if resumed and isinstance(job.outcome, BadInput):
+            resumed.restore()  # what was refused must not be what the next resume starts from
         raise job.outcome
-    return _finish_sweep(job) if sweeping else job.outcome
+    if folder is None:
+        return job.outcome
+    table, failed = sweep.finish(folder)
+    print(f"\n{table}\n\n{shown(folder)}", flush=True)
+    return int(failed > 0)
 
 
-def run_job(name: str, module: str, folder: str) -> int:
-    """Run, in this process, the job of a sweep that Hydra has composed in `folder`; returns the exit code.
-
-    The process that started this one keeps what it prints.
-    """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    cfg = OmegaConf.load(Path(folder) / ".hydra" / "config.yaml")
-    assert isinstance(cfg, DictConfig)
-    OmegaConf.set_struct(cfg, True)
-    return execute(name, module, cfg, Path(folder), recorded=int(os.environ.get("LOCAL_RANK", 0)) == 0)
-
-
-def execute(name: str, module: str, cfg: DictConfig, folder: Path, *, recorded: bool) -> int:
-    """Check `cfg`, import `module`, run it; returns the exit code, 1 after a line on stderr if it fails.
-
-    Where `recorded`, `folder` is locked and its status.json kept. Raises BadInput and KeyboardInterrupt.
-    """
-    record = status.RunStatus(folder, command=name) if recorded else None
+def _run_all(job: "Job", args: argparse.Namespace) -> int:
+    """`module.run_all`, with a `compose` and a config loader that know the user's own folders too."""
+    paths = [o for o in args.overrides if runs.key(o) == "hydra.searchpath"]
+    given = [override.value() for override in OverridesParser.create().parse_overrides(paths)]
+    own = [str(folder) for folders in given if isinstance(folders, list) for folder in folders]
+    if args.config_dir is not None:
+        if not Path(args.config_dir).is_dir():
+            raise BadInput(f"--config-dir: there is no folder {args.config_dir}")
+        own.append(f"file://{Path(args.config_dir).resolve()}")
+    search_path = create_config_search_path(str(config.conf_dir()))
+    for folder in own:  # Hydra itself would look for glob(*) in --config-dir only
+        search_path.prepend("hydra.searchpath", folder, SearchPathQuery(provider="schema"))
+    overrides = [o for o in args.overrides if not runs.key(o).startswith(("hydra.", "hydra/"))]
+    Hydra.create_main_hydra2(job.name, search_path)
     try:
-        with record or contextlib.nullcontext():
-            digest = _check(cfg)
-            if record:
-                record.update(seed=cfg.get("seed"), digest=digest)
-            code = import_module(module).run(cfg, folder)
-            if record:
-                record.update(exit_code=code)
-            return code
-    except BadInput:
-        raise
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
-        code = status.exit_code(error)
-        if code == 130:
-            raise KeyboardInterrupt from error
-        if code == 0:
-            return code
-        if not recorded or os.environ.get(FULL_ERROR) == "1":
-            traceback.print_exc()
-        where = f", traceback in {_shown(folder / status.ERROR)}" if recorded else ""
-        print(f"davis-exp: failed: {status.one_line(error)}{where}", file=sys.stderr, flush=True)
-        return code
-
-
-@dataclass
-class Job:
-    """The function that Hydra calls; as a module-level class, any launcher can send it to another process."""
-
-    name: str
-    module: str
-    full_error: str | None  # HYDRA_FULL_ERROR as the user has it: neither job nor children shall see ours
-    outcome: int | BaseException = 0  # of a single run: kept here, since Hydra would print a line of its own
-    sweep: Path | None = None
-
-    def __call__(self, cfg: DictConfig) -> float | None:
-        hydra = HydraConfig.get()
-        folder = Path(hydra.runtime.output_dir)
-        with _environ(FULL_ERROR, self.full_error):
-            if hydra.mode == RunMode.MULTIRUN:
-                from davis_exp.launch import sweep
-
-                self.sweep = Path(hydra.sweep.dir)
-                if hydra.output_subdir is None:  # the process to come reads its config there
-                    (folder / ".hydra").mkdir(exist_ok=True)
-                    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
-                return sweep.run_job(self.name, folder, hydra.job.num, list(hydra.overrides.task))
-            try:
-                # No .hydra, no run: `budget` leaves nothing behind, and Lightning starts its other ranks so.
-                self.outcome = execute(
-                    self.name, self.module, cfg, folder, recorded=hydra.output_subdir is not None
-                )
-            except BaseException as error:
-                self.outcome = error
-        return None
+        return import_module(job.module).run_all(
+            overrides, lambda chosen: compose(args.config_name or job.name, paths + chosen), **job.files
+        )
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
@@ -143,27 +111,20 @@ def _parser(name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _continue(args: argparse.Namespace) -> None:
-    """`resume=RUN`: put what RUN was started with in front of the user's own overrides."""
-    values = [o.partition("=")[2].strip("'\"") for o in args.overrides if _key(o) == "resume"]
+def _continue(args: argparse.Namespace, name: str) -> runs.Composed | None:
+    """`resume=RUN`: put what RUN was started with in front of the user's own overrides; None without it."""
+    values = [o.partition("=")[2].strip("'\"") for o in args.overrides if runs.key(o) == "resume"]
     if values and runs.is_run(values[-1]):
+        if name != "train":
+            raise BadInput(f"resume={values[-1]}: only train continues a run; leave it out")
         if args.multirun:
             raise BadInput(f"resume={values[-1]}: continues one run; leave out -m")
         stored = [
-            override for override in runs.stored_overrides(Path(values[-1])) if _key(override) != "resume"
+            override for override in runs.stored_overrides(Path(values[-1])) if runs.key(override) != "resume"
         ]
         args.overrides = stored + args.overrides
-
-
-def _check(cfg: DictConfig) -> str:
-    """What can be found wrong before anything is imported; returns the config's digest."""
-    try:
-        for key in sorted(OmegaConf.missing_keys(cfg)):
-            raise BadInput(f"{key}: missing; give {key}=…")
-        config.check_types(cfg, config.ROOT_KEYS)
-        return config.digest(cfg)
-    except OmegaConfBaseException as error:
-        raise BadInput(f"{error.full_key or 'config'}: {flat(str(error))}") from error
+        return runs.Composed(Path(values[-1]))
+    return None
 
 
 def _refuse(error: Exception, args: argparse.Namespace, name: str) -> NoReturn:
@@ -173,7 +134,7 @@ def _refuse(error: Exception, args: argparse.Namespace, name: str) -> NoReturn:
             raise cause from error
 
     def without(key: str) -> DictConfig:
-        others = [override for override in args.overrides if _key(override) != key]
+        others = [override for override in args.overrides if runs.key(override) != key]
         with initialize_config_dir(str(config.conf_dir()), version_base=VERSION_BASE):
             return compose(args.config_name or name, others, return_hydra_config=key.startswith("hydra."))
 
@@ -182,36 +143,3 @@ def _refuse(error: Exception, args: argparse.Namespace, name: str) -> NoReturn:
     if raised_there or isinstance(error, HydraException | OmegaConfBaseException | OSError):
         raise BadInput(explain(error, without)) from error
     raise error
-
-
-def _finish_sweep(job: Job) -> int:
-    """Print the table of all jobs; returns 1 if one of them failed."""
-    from davis_exp.launch import sweep
-
-    folder = job.sweep or Path(runs.sweep_dir())  # a launcher that works elsewhere leaves the first one unset
-    table, failed = sweep.summary([path.parent for path in folder.rglob(status.STATUS)])
-    print(f"\n{table}\n\n{_shown(folder)}", flush=True)
-    return int(failed > 0)
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].partition("@")[0].lstrip("+~").strip()
-
-
-def _shown(path: Path) -> str:
-    """`path` as the user would type it here."""
-    path = path.resolve()
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-@contextlib.contextmanager
-def _environ(name: str, value: str | None) -> Iterator[None]:
-    before = os.environ.pop(name, None)
-    if value is not None:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
-        if before is not None:
-            os.environ[name] = before

@@ -1,24 +1,53 @@
-"""Where runs and sweeps are kept: in folders claimed when something runs, and found again by `resume`."""
+"""Where runs and sweeps are kept: in folders claimed when something runs, and found again by what they compute."""
 
 import contextlib
+import fnmatch
 import functools
+import hashlib
 import itertools
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from davis_exp import config
 from davis_exp.errors import BadInput
-from davis_exp.launch import status
+from davis_exp.launch import jobs, status
 
 NO_RUN = (None, "", "null", "none", "auto")  # values of `resume` that name no run
+TOLD_APART = ("callbacks", "callbacks[./@]*", "*.root", "*.path", "*.paths", "*.folder")
+"""Overrides that a config's digest passes over, but that a sweep may well be about."""
 
 
 def is_run(resume: str | None) -> bool:
     """Whether this value of the key `resume` names a run."""
     return resume not in NO_RUN
+
+
+def key(override: str) -> str:
+    """The key of an override, without its package and what is done to it: ++data.root=x → data.root."""
+    return override.partition("=")[0].partition("@")[0].lstrip("+~").strip()
+
+
+def value(override: str) -> str:
+    """The value of an override as it is written, without quotes around it."""
+    return override.partition("=")[2].strip("'\"")
+
+
+def task_overrides(hydra: Any) -> list[str]:
+    """The overrides of a job as they were written, in Hydra's own config."""
+    written: Any = OmegaConf.to_container(hydra.overrides.task)  # as a list it would resolve what is in them
+    return [str(override) for override in written]
+
+
+def identity(cfg: DictConfig, overrides: Iterable[str]) -> str:
+    """A digest (hex): runs of equal identity compute the same thing, so one may go on with the other."""
+    composed = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
+    told = sorted(o for o in overrides if any(fnmatch.fnmatchcase(key(o), p) for p in TOLD_APART))
+    return hashlib.sha256("\n".join([config.digest(composed), *told]).encode()).hexdigest()
 
 
 def claim(parent: Path) -> Path:
@@ -36,42 +65,92 @@ def claim(parent: Path) -> Path:
     return folder
 
 
-@functools.cache  # Hydra resolves it several times, in copies of the config: one process claims one folder
-def run_dir(name: Any, resume: str | None = None) -> str:
-    """The folder of this process's run: `resume` where it names one, locked, else a new one in runs/<name>.
+def unfinished(parent: Path, wanted: str) -> Path | None:
+    """The latest run in `parent` of the identity `wanted` that has ended too early, and can be gone on with."""
+    for folder in sorted(parent.glob("*/"), reverse=True):
+        record = status.current(folder)
+        ended = record.get("state") not in ("finished", "running")
+        if ended and record.get("identity") == wanted and (folder / "checkpoints" / "last.ckpt").is_file():
+            return folder
+    return None
 
-    Raises BadInput for a name that is no folder's, and for a run that is not there or in use.
+
+@functools.cache  # Hydra resolves it several times, in copies of the config: one process claims one folder
+def run_dir(name: Any, resume: str | None = None, wanted: str = "") -> str:
+    """The folder of this process's run: the one that `resume` names, locked, else a new one in runs/<name>.
+
+    With resume=auto it is an unfinished run of the identity `wanted`, where there is one. Raises BadInput for a
+    name that is no folder's, and for a run that is not there or in use.
     """
-    if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
-        raise BadInput(f"name: {name!r} cannot be a folder's name; give name=… without slashes")
-    if not is_run(resume):
-        return str(claim(Path("runs") / name))
-    folder = Path(str(resume))
+    parent = Path("runs") / folder_name(name)
+    found = unfinished(parent, wanted) if resume == "auto" else None
+    if found is None and not is_run(resume):
+        return str(claim(parent))
+    folder = found or Path(str(resume))
     if not folder.is_dir():
         raise BadInput(f"resume: no run's folder at {folder}")
     status.lock(folder)  # before Hydra writes into it
     return str(folder)
 
 
-@functools.cache
-def sweep_dir() -> str:
-    """The folder of this process's sweep, a new one in multirun/."""
-    return str(claim(Path("multirun")))
+def folder_name(name: Any) -> str:
+    """`name`, if it can be a folder's; otherwise BadInput."""
+    if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
+        raise BadInput(f"name: {name!r} cannot be a folder's name; give name=… without slashes")
+    return name
+
+
+def sweep_dir(overrides: Sequence[str]) -> Path:
+    """The folder of the sweep that these overrides make: the same for the same command.
+
+    It is multirun/<name> where a name is given, else named by a digest of the overrides, whatever their order and
+    without those that say only where or how jobs run; with resume=none a new one.
+    """
+    given = {key(override): value(override) for override in overrides}
+    if given.get("resume") == "none":
+        return claim(Path("multirun"))
+    if "name" in given and "," not in given["name"]:
+        return Path("multirun") / folder_name(given["name"])
+    about = sorted(o for o in overrides if _is_about(key(o)))
+    return Path("multirun") / hashlib.sha256("\n".join(about).encode()).hexdigest()[:10]
 
 
 def register_resolvers(claiming: bool = True) -> None:
-    """Make `${davis_exp.run_dir:${name},${resume}}` and `${davis_exp.sweep_dir:}` known to OmegaConf.
+    """Make `${davis_exp.run_dir:${name},${resume}}` and `${davis_exp.job_dir:}` known to OmegaConf.
 
     They claim a folder when they are resolved, and Hydra does that only to run something; `claiming=False` is
     for showing a resolved config.
     """
-    for resolver in (run_dir, sweep_dir):
+
+    def run(name: Any, resume: str | None = None, *, _root_: DictConfig) -> str:
+        wanted = identity(_root_, task_overrides(_root_.hydra)) if resume == "auto" else ""
+        return run_dir(name, resume, wanted)
+
+    def job(*, _root_: DictConfig) -> str:
+        hydra = _root_.hydra
+        if set(_root_) == {"hydra"}:  # Hydra's own copy, which says where the job already is
+            return Path(hydra.runtime.output_dir).name
+        overrides = task_overrides(hydra)
+        return jobs.claim(Path(hydra.sweep.dir), identity(_root_, overrides), overrides, hydra.job.num).name
+
+    for name, resolver in (("run_dir", run), ("job_dir", job)):
         OmegaConf.register_new_resolver(
-            f"davis_exp.{resolver.__name__}",
+            f"davis_exp.{name}",
             resolver if claiming else lambda *_: "<claimed when it runs>",
             replace=True,
-            use_cache=True,
         )
+
+
+class Composed:
+    """What a run was composed with, as its `.hydra` holds it now."""
+
+    def __init__(self, run: Path) -> None:
+        self._files = {path: path.read_bytes() for path in (run / ".hydra").glob("*.yaml")}
+
+    def restore(self) -> None:
+        """Put it back, after Hydra has written what turned out not to work."""
+        for path, content in self._files.items():
+            path.write_bytes(content)
 
 
 def stored_overrides(run: Path) -> list[str]:
@@ -87,3 +166,17 @@ def stored_overrides(run: Path) -> list[str]:
     # Options of the user's own, from --config-dir or hydra.searchpath, are found again where they were.
     paths = [repr(f"{source['schema']}://{source['path']}") for source in sources]
     return overrides + [f"hydra.searchpath=[{','.join(paths)}]"] * bool(paths)
+
+
+def _is_about(name: str) -> bool:
+    return (
+        name != "hydra"
+        and not name.startswith(("hydra.", "hydra/"))
+        and (
+            any(fnmatch.fnmatchcase(name, pattern) for pattern in TOLD_APART)
+            or not any(
+                fnmatch.fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")
+                for pattern in config.NOT_IN_DIGEST
+            )
+        )
+    )

@@ -1,21 +1,27 @@
 """A run while it works: its folder locked, its state in status.json from the first second."""
 
+import contextlib
 import fcntl
 import json
 import os
 import subprocess
 import time
 import traceback
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from davis_exp.errors import BadInput
+from davis_exp.errors import BadInput, OverBudget
 
 STATES = {0: "finished", 1: "failed", 2: "bad_input", 3: "over_budget", 130: "interrupted"}  # by exit code
 STATUS = "status.json"
 ERROR = "error.txt"  # the traceback of a run that failed inside
+KEPT = ("job", "overrides", "identity", "limit", "attempts", "seconds")  # by a run that is gone on with
+
+LOCK = ".lock"
+PATIENCE = 5
 
 _locks: dict[Path, IO[str]] = {}
 
@@ -28,20 +34,45 @@ def lock(folder: Path) -> None:
     folder = folder.resolve()
     if folder in _locks:
         return
-    file = (folder / ".lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    file = (folder / LOCK).open("a+")
+    for attempt in range(PATIENCE):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if attempt < PATIENCE - 1:
+                time.sleep(0.05)  # `held` has it for a moment
+    else:
         file.seek(0)
         owner = file.read().strip() or "unknown"
         file.close()
         raise BadInput(
             f"{folder} is in use by another process (pid {owner}); wait until it ends, or start another run"
-        ) from None
+        )
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
     _locks[folder] = file
+
+
+def held(folder: Path) -> bool:
+    """Whether a process, perhaps this one, has the run in `folder`."""
+    try:
+        with (folder / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+
+
+@contextlib.contextmanager
+def turn(file: Path) -> Iterator[None]:
+    """One process after the other: waits until no other is in such a block on `file`."""
+    with file.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def unlock(folder: Path) -> None:
@@ -57,6 +88,14 @@ def read(folder: Path) -> dict[str, Any]:
         return json.loads((folder / STATUS).read_text())
     except (OSError, ValueError):
         return {}
+
+
+def current(folder: Path) -> dict[str, Any]:
+    """As `read`; a run that was killed together with what had started it says "running", which is put right."""
+    record = read(folder)
+    if record.get("state") == "running" and not held(folder):
+        return record | {"state": "interrupted", "error": "its process is gone"}
+    return record
 
 
 def update(folder: Path, **fields: Any) -> None:
@@ -93,9 +132,16 @@ class RunStatus:
     def __enter__(self) -> "RunStatus":
         lock(self.folder)
         self.started = time.monotonic()
-        for stale in (STATUS, ERROR):  # of the run that is being resumed
+        before = read(self.folder)  # of the run that is being resumed
+        self.before = before.get("seconds") or 0.0
+        for stale in (STATUS, ERROR):
             (self.folder / stale).unlink(missing_ok=True)
-        self.update(state="running", pid=os.getpid(), started=datetime.now().isoformat(timespec="seconds"))
+        started = datetime.now().isoformat(timespec="seconds")
+        attempt = before.get("attempts", 0) + 1
+        kept = {key: value for key, value in before.items() if key in KEPT}
+        self.update(
+            **kept | {"state": "running", "pid": os.getpid(), "started": started, "attempts": attempt}
+        )
         self.update(revision=revision(), **self.fields)
         return self
 
@@ -107,13 +153,15 @@ class RunStatus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         code = read(self.folder).get("exit_code", 0) if error is None else exit_code(error)
+        if isinstance(error, OverBudget) and error.parameters is not None:
+            self.update(nparams=error.parameters)
         if error is not None and not isinstance(error, BadInput) and code not in (0, 130):
             (self.folder / ERROR).write_text("".join(traceback.format_exception(error)))
         self.update(
             state=STATES.get(code, "failed"),
             exit_code=code,
             error=one_line(error) if error is not None and code else None,
-            seconds=round(time.monotonic() - self.started, 3),
+            seconds=round(self.before + time.monotonic() - self.started, 3),  # of all attempts
         )
         unlock(self.folder)
 

@@ -8,26 +8,116 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
-from davis_exp.launch import status
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from davis_exp.launch import expand, jobs, runs, status
+from davis_exp.results import summary
+from davis_exp.results.summary import Row
 
 WORST = (
     0.0  # objective of a job without one: a sweeper must not meet NaN, and every objective is at least this
 )
+POLL = 0.5
 GRACE = 60.0  # seconds that an interrupted job has for writing its state
 
 
-def run_job(command: str, folder: Path, number: int, overrides: Sequence[str]) -> float:
-    """Run the job that is composed in `folder`/.hydra and return its objective.
+def prepared(overrides: Sequence[str], *, holdout: bool) -> tuple[list[str], Path]:
+    """The overrides of a sweep with what every sweep adds to them, and the folder that it is kept in.
+
+    Arguments:
+        holdout: test on the held-out training clips, unless the overrides say on what. Choosing among the jobs
+            by their scores on the test sequences would be training on them.
+    """
+    given = {runs.key(override): runs.value(override) for override in overrides}
+    added = []
+    if holdout and "data.test_split" not in given:
+        added.append("++data.test_split=holdout")
+    if "hydra.sweep.dir" in given:
+        folder = Path(given["hydra.sweep.dir"])
+    else:
+        folder = runs.sweep_dir(overrides).absolute()  # the same for workers with another working directory
+        added.append(f"hydra.sweep.dir='{folder}'")
+    return [*overrides, *added], folder
+
+
+class Queue(Callback):
+    """What Hydra calls before a sweep: every job that can be known gets its folder, and says that it is queued."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """With the basic sweeper all jobs are known; a search finds its points as it goes."""
+        if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+            return
+        params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+        fixed, swept = expand.split([*params, *runs.task_overrides(config.hydra)])
+        combinations = [[*fixed, *expand.as_overrides(choice)] for choice in expand.combinations(swept)]
+        jobs.queue(Path(config.hydra.sweep.dir), combinations)
+        refresh(Path(config.hydra.sweep.dir))
+
+
+def run_job(command: str, folder: Path, *, cwd: str, limit: int | None, **fields: Any) -> float:
+    """Run the job that is composed in `folder`/.hydra, unless it has its answer, and return its objective.
 
     The child's output goes to the screen and to train.log. How it ended is read from its exit code, so a job
     that was killed is recorded too. An interrupt of this process (KeyboardInterrupt) first ends the job.
+
+    Arguments:
+        cwd: the working directory that the job is to have.
+        limit: of parameters, which the answer depends on as well.
+        fields: what status.json says besides (job, overrides, identity).
     """
+    with status.turn(folder / ".turn"):  # whoever runs the very same job now has our answer later
+        while status.held(folder):  # by a job that was left behind when its sweep was killed
+            time.sleep(POLL)
+        if jobs.settled(status.read(folder), limit):
+            print(f"job {fields.get('job')}: {status.read(folder)['state']} before, in {folder}", flush=True)
+        else:
+            status.update(folder, **fields, limit=limit, state="queued")
+            _run(command, folder, cwd)
+    refresh(folder.parent)
+    return objective(folder)
+
+
+def refresh(sweep: Path) -> list[Row]:
+    """Write the sweep's summary.csv and summary.html as things stand."""
+    with status.turn(sweep / ".summary"):  # of several writers the last has seen everything
+        return summary.write(sweep, [(folder, status.current(folder)) for folder in jobs.folders(sweep)])
+
+
+def finish(sweep: Path) -> tuple[str, int]:
+    """A table of all jobs, and how many of them failed. Over budget is an answer, not a failure."""
+    jobs.unqueue(sweep)
+    rows = refresh(sweep)
+    return summary.as_text(rows), sum(row.failed for row in rows)
+
+
+def objective(folder: Path) -> float:
+    """What a sweeper maximises: J on the held-out clips (`objective` of status.json), `WORST` if unfinished.
+
+    A job that names none, but was tested on the held-out clips, is judged by the contest's score there.
+    """
+    record = status.read(folder)
+    if record.get("state") != "finished":
+        return WORST
+    values = [record.get("objective")]
+    if record.get("test_split") == "holdout":
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            score = json.loads((folder / "score.json").read_text())
+            values.append(score["contest"]["segmentation_metric"])
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    return next(filter(math.isfinite, numbers), WORST)
+
+
+def _run(command: str, folder: Path, cwd: str) -> None:
     arguments = [sys.executable, "-m", "davis_exp", "_job", command, str(folder)]
+    started = time.monotonic()
+    before = status.read(folder).get("seconds") or 0.0
     # A group of its own: Ctrl-C reaches this process alone, which hands it on exactly once.
     with (
         _terminable(),
@@ -37,6 +127,9 @@ def run_job(command: str, folder: Path, number: int, overrides: Sequence[str]) -
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=os.environ
+            | {"PYTHONFAULTHANDLER": "1"},  # a crash in native code leaves its traceback in the log
             process_group=0,
         ) as process,
     ):
@@ -54,53 +147,19 @@ def run_job(command: str, folder: Path, number: int, overrides: Sequence[str]) -
                 os.killpg(process.pid, signal.SIGKILL)
             code = process.wait()
             echo.join()
-            _settle(folder, code, number, overrides)
-    return objective(folder)
+            _settle(folder, code, before + time.monotonic() - started)
+            refresh(folder.parent)
 
 
-def objective(folder: Path) -> float:
-    """What a sweeper maximises: `objective` of status.json, or the contest's score; `WORST` if unfinished."""
-    state = status.read(folder)
-    if state.get("state") != "finished":
-        return WORST
-    values = [state.get("objective")]
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        values.append(json.loads((folder / "score.json").read_text())["contest"]["segmentation_metric"])
-    numbers = [float(value) for value in values if isinstance(value, int | float)]
-    return next(filter(math.isfinite, numbers), WORST)
-
-
-def summary(folders: Sequence[Path]) -> tuple[str, int]:
-    """A table of the jobs in `folders` and how many of them failed.
-
-    Its columns: number, the overrides that not all jobs share, state, objective. Over budget is an answer,
-    not a failure.
-    """
-    jobs = [status.read(folder) | {"folder": folder} for folder in folders]
-    jobs.sort(key=lambda job: job.get("job", 0))
-    failed = [job for job in jobs if job.get("state") not in ("finished", "over_budget")]
-    varied = [override for job in jobs for override in job.get("overrides", [])]
-    common = {override for override in varied if varied.count(override) == len(jobs) > 1}
-    rows = [("job", "overrides", "state", "objective")]
-    for job in jobs:
-        own = " ".join(override for override in job.get("overrides", []) if override not in common)
-        value = f"{objective(job['folder']):.4f}" if job.get("state") == "finished" else "-"
-        rows.append((str(job.get("job", "?")), own, str(job.get("state")), value))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    lines += [f"job {job.get('job', '?')}: {job.get('error') or job.get('state')}" for job in failed]
-    return "\n".join(lines), len(failed)
-
-
-def _settle(folder: Path, code: int, number: int, overrides: Sequence[str]) -> None:
-    """Record which job this was, and how it ended where it could not say so itself."""
-    status.update(folder, job=number, overrides=list(overrides))
+def _settle(folder: Path, code: int, seconds: float) -> None:
+    """Record how the job ended where it could not say so itself."""
     if code == -signal.SIGINT:  # interrupted before Python could make an exception of it
         code = 130
     state = status.STATES.get(code, "failed")
     if status.read(folder).get("state") != state:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        status.update(folder, state=state, exit_code=code, error=f"{how}, see {folder / 'train.log'}")
+        error = f"{how}, see {folder / 'train.log'}"
+        status.update(folder, state=state, exit_code=code, error=error, seconds=round(seconds, 3))
 
 
 def _echo(output: IO[bytes], log: IO[bytes]) -> None:

@@ -88,6 +88,20 @@ def private_entries(paths: Iterable[Path], score: Callable[[Results], dict[str, 
     return entries
 
 
+def truths(entries: Iterable[Entry]) -> str | None:
+    """A line that says so, where entries were scored on different frames: their ranks then mean nothing."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for entry in entries:
+        own = entry.score.get("sequences") or {}
+        frames = tuple(frame for name in sorted(own) for frame in own[name].get("frames", ()))
+        if entry.contest is not None:
+            groups.setdefault(frames, []).append(entry.name)
+    if len(groups) < 2:
+        return None
+    shown = "; ".join(f"{len(frames)} frames: {', '.join(names)}" for frames, names in groups.items())
+    return f"the scores are of {len(groups)} different sets of frames ({shown}), so ranks across them mean nothing"
+
+
 def rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     """The board: one row an entry, best first; equal scores share a place, entries without one come last."""
     ordered = sorted(entries, key=lambda entry: (entry.contest is None, -(entry.contest or 0), entry.name))

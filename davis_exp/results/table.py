@@ -59,12 +59,12 @@ def score_rows(score: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Rows of cells as lines: the first column to the left, the others to the right."""
+def aligned(rows: list[list[str]], text: int = 1) -> list[str]:
+    """Rows of cells as lines: the first `text` columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
+            cell.rjust(width) if i >= text else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

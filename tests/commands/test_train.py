@@ -114,12 +114,61 @@ def test_test_reproduces_the_runs_score_from_the_checkpoint_alone(finished, comp
     assert again["davis2016"] == first["davis2016"]
 
 
+def again(compose, run, folder, *overrides):
+    """`davis-exp test` of a run's best checkpoint in `folder`; returns the frames of its results."""
+    folder.mkdir(exist_ok=True)
+    cfg = compose(*overrides, f"checkpoint={run}/checkpoints/best.ckpt", config="test")
+    assert test_command.run(cfg, folder) == 0
+    return json.loads((folder / "results/metadata.json").read_text())["frames"]
+
+
+DATA = [o for o in TINY if o.startswith("data") and "clips" not in o]
+
+
+def test_the_hold_out_of_test_is_that_of_the_training(compose, tmp_path):
+    settings = [*TINY, "data.train=8", "data.holdout=2", "data.holdout_seed=5", "trainer.max_epochs=1"]
+    trained(compose(*settings), tmp_path / "run")
+    held = set(checkpoints.read(tmp_path / "run/checkpoints/best.ckpt")["clips"]["held_out"])
+    # The hold-out that these settings of `test` would draw for themselves is another.
+    frames = again(
+        compose, tmp_path / "run", tmp_path / "test", *DATA, "data.train=8", "data.test_split=holdout"
+    )
+    data = build.build_data(compose(*settings))
+    names = {s.name for s in data.source.sequences("train") if s.key in held}
+    assert {frame.split("/")[0] for frame in frames} == names
+    assert len(names) == 2
+
+
+def test_a_data_set_that_was_not_trained_on_is_tested_whole(compose, finished, tmp_path, caplog):
+    from davis_exp.data.export import write_contest
+
+    data = build.build_data(finished[0])
+    write_contest(data.source.sequences("test"), tmp_path / "contest")
+    frames = again(compose, finished[1], tmp_path / "test", "data=contest", f"data.root={tmp_path}/contest")
+    assert len(frames) == 12
+    assert "trained on" not in caplog.text
+
+
+def test_testing_on_training_clips_is_said(compose, finished, tmp_path, caplog):
+    seen = [o.replace("data.test=2", "data.test=4") for o in DATA]
+    cfg = compose(*seen, f"checkpoint={finished[1]}/checkpoints/best.ckpt", config="test")
+    data = build.build_data(cfg)
+    data.source.sequences = lambda stage, sequences=data.source.sequences: sequences("train")
+    from davis_exp.data.split import Past
+
+    clips = checkpoints.read(finished[1] / "checkpoints/best.ckpt")["clips"]
+    data.past = Past(frozenset(clips["trained"]), frozenset(clips["held_out"]))
+    data.setup("test")
+    assert len(data.test_sequences) == 4
+    assert f"{len(clips['trained'])} of 4 test clips were trained on" in caplog.text
+
+
 def test_losses_are_logged_and_finite(finished):
     rows = metrics(finished[1])
     losses = [float(row["train/loss"]) for row in rows if "train/loss" in row]
     assert len(losses) == 4  # 2 epochs of 8 clips in batches of 4
     assert np.isfinite(losses).all()
-    assert [float(row["val/J"]) for row in rows if "val/J" in row] == pytest.approx([0.5, 0.5], abs=0.5)
+    assert [int(row["step"]) for row in rows if "val/J" in row] == [1, 3]
 
 
 def test_one_seed_gives_equal_runs_and_another_does_not(compose, tmp_path):
@@ -144,6 +193,45 @@ def test_a_resumed_run_equals_an_uninterrupted_one(compose, tmp_path):
         assert all(torch.equal(value, parts[key][name]) for name, value in whole[key].items())
     scores = [json.loads((tmp_path / f / "score.json").read_text())["contest"] for f in ("whole", "parts")]
     assert scores[0] == scores[1]
+
+
+def test_a_finished_run_can_be_extended(compose, tmp_path):
+    trained(compose(*TINY), tmp_path)
+    trained(compose(*TINY, "trainer.max_epochs=4", f"resume={tmp_path}"), tmp_path)
+    last = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    schedule = last["lr_schedulers"][0]
+    assert (last["global_step"], schedule["last_epoch"]) == (8, 8)
+    before = [float(row["train/loss"]) for row in metrics(tmp_path) if "train/loss" in row]
+    assert len(set(before[4:])) > 1
+    half = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)
+    assert half["lr_schedulers"][0]["base_lrs"] == schedule["base_lrs"]
+
+
+def test_a_moved_run_keeps_its_best(compose, tmp_path):
+    trained(compose(*TINY), tmp_path / "here")
+    best = (tmp_path / "here/checkpoints/best.ckpt").read_bytes()
+    (tmp_path / "here").rename(tmp_path / "there")
+    # Nothing is learnt any more: what comes is no better.
+    cfg = compose(*TINY, "trainer.max_epochs=3", f"resume={tmp_path}/there")
+    trained(cfg, tmp_path / "there")
+    assert (tmp_path / "there/checkpoints/last.ckpt").is_file()
+    state = torch.load(tmp_path / "there/checkpoints/last.ckpt", weights_only=True)["callbacks"]
+    scores = [s["best_model_score"] for key, s in state.items() if "val/J" in key]
+    assert scores[0] is not None
+    assert best
+
+
+def test_another_models_weights_are_not_resumed_from(compose, tmp_path):
+    trained(compose(*TINY), tmp_path)
+    cfg = compose(*TINY, "encoder=resnet18", "decoder=linknet", f"resume={tmp_path}")
+    with pytest.raises(BadInput, match="do not fit"):
+        train.run(cfg, tmp_path)
+
+
+def test_without_validation_the_last_weights_are_kept_and_tested(compose, tmp_path, caplog):
+    trained(compose(*TINY, "trainer.check_val_every_n_epoch=5"), tmp_path)
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt"}
+    assert "last weights are tested" in caplog.text
 
 
 def test_a_training_that_ends_in_mid_epoch_is_validated_and_kept(compose, tmp_path):
@@ -173,6 +261,16 @@ def test_a_nan_loss_ends_the_training_and_says_so(compose, tmp_path):
         ("trainer.max_steps=ten", r"trainer\.max_steps.*int.*'ten'"),
         ("task.encoder_lr_factor=fast", r"task\.encoder_lr_factor"),
         ("inference.stride=9", r"inference\.stride"),
+        ("optimizer.lr=-1", r"optimizer.*learning rate"),
+        ("optimizer.lr=fast", r"optimizer.*str"),
+        ("data.size=32", r"data\.size"),
+        ("seed=-1", r"seed"),
+        ("trainer.precision=bf16-true", r"trainer\.precision"),
+        ("callbacks.best.monitor=val/F", r"callbacks\.best\.monitor"),
+        ("+trainer.fast_dev_run=true", r"trainer\.fast_dev_run"),
+        ("trainer.devices=2", r"trainer.*devices"),
+        ("task.encoder_lr_factor=-3", r"task\.encoder_lr_factor"),
+        ("+decoder.channels=[99]", r"decoder\.channels"),
         ("loss._target_=davis_exp.models.losses.Nope", r"loss\._target_"),
     ],
 )

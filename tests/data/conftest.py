@@ -60,6 +60,26 @@ def draw_mask(path: Path, columns: int, size: tuple[int, int] = (8, 12)) -> None
     Image.fromarray(mask).save(path)
 
 
+class Unchanged:
+    """An augmentation that changes nothing, and the change that it draws."""
+
+    finest = None
+
+    def draw(self, size, rng):
+        return self
+
+    def halvings(self, size):
+        return 0
+
+    def __call__(self, frames, masks, vectors=None):
+        return np.stack(frames), np.stack(masks), vectors
+
+
+@pytest.fixture
+def unchanged() -> Unchanged:
+    return Unchanged()
+
+
 @pytest.fixture
 def array_sequence() -> type[ArraySequence]:
     return ArraySequence

@@ -1,10 +1,8 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
-from davis_exp.data.augment import ClipAugmentation
+from davis_exp.data.augment import LUMA, ClipAugmentation, _turned
+from davis_exp.data.sources import DavisSource
 from davis_exp.errors import BadInput
 
 STRONG = {
@@ -65,7 +63,7 @@ def test_a_function_of_the_generator_alone(clip):
 
 
 def test_draws_are_independent_of_each_other(clip):
-    """Seeded alike, flips and grey of equal probability would coincide."""
+    """Drawn from one number, flips and grey of equal probability would coincide."""
     augmentation = ClipAugmentation((60, 80), flip=0.5, grey=0.5)
     pairs = []
     for seed in range(200):
@@ -97,14 +95,89 @@ def test_values_out_of_range_name_their_key(key, value):
         ClipAugmentation((8, 8), **{key: value})
 
 
-def test_albumentations_comes_late_and_asks_no_server():
-    script = (
-        "import os, sys, urllib.request\n"
-        "os.environ.pop('NO_ALBUMENTATIONS_UPDATE', None)\n"
-        "urllib.request.OpenerDirector.open = lambda *args, **kwargs: os._exit(7)\n"
-        "from davis_exp.data.augment import ClipAugmentation\n"
-        "assert 'albumentations' not in sys.modules\n"
-        "ClipAugmentation((8, 8))\n"
-        "assert 'albumentations' in sys.modules"
+# ---- the change itself ------------------------------------------------------------------------------
+
+
+def test_draws_do_not_move_each_other():
+    """Whether one thing changes leaves the others' draws alone: ablations compare like with like."""
+    alone = ClipAugmentation((48, 64), flip=0.5, scale=(0.4, 1.0))
+    more = ClipAugmentation((48, 64), flip=0.5, scale=(0.4, 1.0), rotate=15, colour=0.5, grey=0.5, blur=0.5)
+    for seed in range(20):
+        one, two = (a.draw((60, 80), np.random.default_rng(seed)) for a in (alone, more))
+        assert (one.region, one.flip) == (two.region, two.flip)
+
+
+def test_crops_have_the_areas_and_aspects_asked_for():
+    augmentation = ClipAugmentation((90, 160), scale=(0.25, 0.5), ratio=(0.8, 1.25))
+    areas, aspects = [], []
+    for seed in range(300):
+        left, top, right, bottom = augmentation.draw((360, 640), np.random.default_rng(seed)).region
+        assert 0 <= left < right <= 1
+        assert 0 <= top < bottom <= 1
+        areas.append((right - left) * (bottom - top))
+        aspects.append((right - left) / (bottom - top))  # as the frame's and the size's are equal
+    assert (min(areas), max(areas)) == pytest.approx((0.25, 0.5), abs=0.01)
+    assert (min(aspects), max(aspects)) == pytest.approx((0.8, 1.25), abs=0.02)
+
+
+def test_the_region_depends_on_the_shape_of_frames_but_not_on_their_number_of_pixels():
+    augmentation = ClipAugmentation((48, 64), scale=(0.4, 1.0), ratio=(0.8, 1.25))
+    small, large = (
+        augmentation.draw(size, np.random.default_rng(1)).region for size in ((60, 90), (600, 900))
     )
-    assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
+    assert small == pytest.approx(large)
+
+
+def test_colours_are_what_one_by_one_they_would_be():
+    """Brightness, then saturation, then hue, then contrast about the mean grey: all by one matrix."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(90, 160, (2, 24, 32, 3)).astype(np.uint8)  # far from where anything is cut off
+    augmentation = ClipAugmentation((24, 32), colour=0.3)
+    for seed in range(10):
+        change = augmentation.draw((24, 32), np.random.default_rng(seed))
+        made = change(list(frames), list(frames[..., 0]))[0]
+        if change.colours is None:
+            assert np.array_equal(made, frames)
+            continue
+        coloured = frames @ change.colours.T
+        grey = (coloured @ LUMA).mean()
+        expected = grey + change.contrast * (coloured - grey)
+        assert np.abs(made - expected).max() <= 0.75  # OpenCV's transform is not quite exact
+        # Hue and saturation leave brightness alone: one factor for all greys.
+        factor = (change.colours @ np.ones(3)).mean()
+        assert np.allclose(change.colours @ np.ones(3), factor, atol=2e-3)
+        assert np.allclose(LUMA @ change.colours, factor * LUMA, atol=2e-3)
+
+
+def test_grey_is_the_brightness(clip):
+    frames, masks, _ = ClipAugmentation((60, 80), grey=1.0)(*clip, np.random.default_rng(0))
+    assert np.abs(frames - (clip[0] @ LUMA)[..., None]).max() <= 0.75
+    assert np.array_equal(masks, clip[1])
+
+
+def test_a_hue_turned_all_the_way_is_where_it_was():
+    assert np.allclose(_turned(1.0), np.eye(3), atol=1e-9)
+    red, third = np.array([1.0, 0, 0]), _turned(1 / 3) @ np.array([1.0, 0, 0])
+    assert LUMA @ third == pytest.approx(LUMA @ red, abs=2e-3)
+    assert np.argmax(third) != 0
+
+
+def test_halved_frames_give_nearly_the_same_clip(davis_root):
+    sequence = DavisSource(davis_root).sequences("test")[0]  # 480 x 854
+    # A crop begins at a whole pixel of what is given: it may come to lie a pixel of the full frame elsewhere.
+    for scale, off in ((None, 0.5), ((0.5, 1.0), 5.0)):
+        augmentation = ClipAugmentation((120, 200), flip=0.5, scale=scale)
+        for seed in range(3):
+            change = augmentation.draw(sequence.size, np.random.default_rng(seed))
+            assert change.halvings(sequence.size) == 1 + (scale is None)
+            full, less = (change([sequence.reduced(0, h)], [sequence.mask(0)]) for h in (0, 1))
+            assert np.abs(full[0].astype(int) - less[0]).mean() < off
+            assert np.mean(full[1] != less[1]) < 0.01
+    assert (
+        ClipAugmentation((192, 320)).draw(sequence.size, np.random.default_rng(0)).halvings((360, 640)) == 0
+    )
+
+
+def test_frames_finer_than_the_smallest_crop_needs_are_of_no_use():
+    assert ClipAugmentation((192, 320)).finest == (192, 320)
+    assert ClipAugmentation((192, 320), scale=(0.25, 1.0)).finest == (384, 640)

@@ -7,16 +7,12 @@ from davis_exp.data.flow import MotionSource
 from davis_exp.errors import BadInput
 
 
-def unchanged(frames, masks, rng, vectors=None):
-    return frames, masks, vectors
-
-
 def numbers(clip):
     """The number of each frame in its sequence (see ArraySequence)."""
     return clip["frames"][:, 0, 0, 0].tolist()
 
 
-def test_shapes_and_that_masks_belong_to_their_frames(array_sequence):
+def test_shapes_and_that_masks_belong_to_their_frames(array_sequence, unchanged):
     clips = ClipDataset([array_sequence("a", 12)], 4, augmentation=unchanged)
     clip = clips[0, 0]
     assert clip["frames"].shape == (4, 3, 20, 30)
@@ -25,7 +21,7 @@ def test_shapes_and_that_masks_belong_to_their_frames(array_sequence):
     assert (clip["masks"].sum(dim=(1, 2, 3)) // 20 - 1).tolist() == numbers(clip)
 
 
-def test_items_are_a_function_of_seed_epoch_and_item(array_sequence):
+def test_items_are_a_function_of_seed_epoch_and_item(array_sequence, unchanged):
     sequences = [array_sequence("a", 30), array_sequence("b", 40)]
     one, two = (ClipDataset(sequences, 3, augmentation=unchanged, seed=5) for _ in range(2))
     drawn = [numbers(one[e, i]) for e in (0, 1) for i in range(len(one))]
@@ -35,7 +31,7 @@ def test_items_are_a_function_of_seed_epoch_and_item(array_sequence):
     assert drawn[: len(one)] != [numbers(other[0, i]) for i in range(len(one))]
 
 
-def test_strides_and_reversal(array_sequence):
+def test_strides_and_reversal(array_sequence, unchanged):
     clips = ClipDataset([array_sequence("a", 50)], 3, augmentation=unchanged, stride=(2, 4), clips=300)
     steps = [np.diff(numbers(clips[0, i])) for i in range(300)]
     assert {int(s[0]) for s in steps} == {-4, -3, -2, 2, 3, 4}
@@ -45,7 +41,7 @@ def test_strides_and_reversal(array_sequence):
     assert all(np.diff(numbers(forward[0, i])).min() > 0 for i in range(50))
 
 
-def test_an_epoch_covers_all_frames_evenly(array_sequence):
+def test_an_epoch_covers_all_frames_evenly(array_sequence, unchanged):
     sequences = [array_sequence("a", 20, tint=1), array_sequence("b", 60, tint=2)]
     clips = ClipDataset(sequences, 1, augmentation=unchanged, stride=(1, 1))
     assert len(clips) == 80
@@ -62,7 +58,7 @@ def test_an_epoch_covers_all_frames_evenly(array_sequence):
     assert counts[1, :20].min() >= 20
 
 
-def test_every_start_is_reached(array_sequence):
+def test_every_start_is_reached(array_sequence, unchanged):
     clips = ClipDataset(
         [array_sequence("a", 6)], 4, augmentation=unchanged, stride=(1, 1), reverse=0.0, clips=60
     )
@@ -78,20 +74,37 @@ def test_every_start_is_reached(array_sequence):
         (1, {(0, 0, 0)}),
     ],
 )
-def test_short_sequences_reduce_the_stride_and_then_run_back(array_sequence, length, expected):
+def test_short_sequences_reduce_the_stride_and_then_run_back(array_sequence, length, expected, unchanged):
     clips = ClipDataset([array_sequence("a", length)], 3, augmentation=unchanged, reverse=0.0, clips=100)
     seen = {tuple(numbers(clips[0, i])) for i in range(100)}
     assert seen <= expected
     assert len(seen) >= min(len(expected), 1 if length < 3 else len(expected))
 
 
-def test_frames_of_unequal_size_are_refused(array_sequence):
+def test_frames_of_unequal_size_are_refused(array_sequence, unchanged):
     class Growing(array_sequence):
         def frame(self, i):
             return np.zeros((20 + i, 30, 3), np.uint8)
 
     with pytest.raises(BadInput, match="grow differ in size"):
         ClipDataset([Growing("grow", 8)], 2, augmentation=unchanged)[0, 0]
+
+
+def test_frames_are_read_no_larger_than_the_change_wants_them(array_sequence, unchanged):
+    class Asked(array_sequence):
+        def reduced(self, i, halvings):
+            asked.append((i, halvings))
+            return super().reduced(i, halvings)
+
+    class Coarse(type(unchanged)):
+        def halvings(self, size):
+            assert size == (20, 30)
+            return 1
+
+    asked = []
+    clip = ClipDataset([Asked("a", 9)], 3, augmentation=Coarse())[0, 0]
+    assert clip["frames"].shape == (3, 3, 10, 15)
+    assert asked == [(i, 1) for i in numbers(clip)]
 
 
 def test_sampler_is_a_seeded_permutation_that_changes_with_the_epoch():
@@ -132,7 +145,7 @@ class Turning(MotionSource):
         return None if sequence.still else np.full((2, 10, 15), i + 1, np.float32) * [[[1]], [[0]]]
 
 
-def test_weights_share_clips_out_in_every_epoch(array_sequence):
+def test_weights_share_clips_out_in_every_epoch(array_sequence, unchanged):
     sequences = [array_sequence("a", 20, tint=1), array_sequence("b", 60, tint=2)]
     clips = ClipDataset(sequences, 1, augmentation=unchanged, weights=[9 / 20, 3 / 60], clips=40)
     for epoch in range(3):
@@ -141,7 +154,7 @@ def test_weights_share_clips_out_in_every_epoch(array_sequence):
     assert len(ClipDataset(sequences, 4, augmentation=unchanged, weights=[1e-9, 1e-9])) == 20
 
 
-def test_the_last_item_stays_inside_whatever_is_rounded(array_sequence, monkeypatch):
+def test_the_last_item_stays_inside_whatever_is_rounded(array_sequence, monkeypatch, unchanged):
     clips = ClipDataset([array_sequence("a", 7)], 1, augmentation=unchanged, weights=[0.1 / 3], clips=3)
 
     class Almost:
@@ -154,11 +167,11 @@ def test_the_last_item_stays_inside_whatever_is_rounded(array_sequence, monkeypa
     assert clips.draw(2, Almost())[1] == [6]
 
 
-def test_no_motion_unless_asked_for(array_sequence):
+def test_no_motion_unless_asked_for(array_sequence, unchanged):
     assert set(ClipDataset([array_sequence("a")], 2, augmentation=unchanged)[0, 0]) == {"frames", "masks"}
 
 
-def test_motion_turns_with_the_direction_of_play(array_sequence):
+def test_motion_turns_with_the_direction_of_play(array_sequence, unchanged):
     clips = ClipDataset([array_sequence("a", 20)], 3, augmentation=unchanged, motion=Turning(), clips=40)
     seen = set()
     for item in range(40):
@@ -172,19 +185,19 @@ def test_motion_turns_with_the_direction_of_play(array_sequence):
     assert seen == {False, True}
 
 
-def test_a_clip_of_one_frame_has_its_own_motion(array_sequence):
+def test_a_clip_of_one_frame_has_its_own_motion(array_sequence, unchanged):
     clips = ClipDataset([array_sequence("a", 20)], 1, augmentation=unchanged, motion=Turning(), clips=20)
     assert {int(clips[0, item]["motion"][0, 0, 0, 0]) for item in range(20)} == {255}
 
 
-def test_running_back_and_forth_turns_motion_too(array_sequence):
+def test_running_back_and_forth_turns_motion_too(array_sequence, unchanged):
     clips = ClipDataset([array_sequence("a", 3)], 5, augmentation=unchanged, motion=Turning(), reverse=0.0)
     clip = clips[0, 0]
     assert numbers(clip) == [0, 1, 2, 1, 0]
     assert clip["motion"][:, 0, 0, 0].tolist() == [255, 255, 0, 0, 0]
 
 
-def test_stills_are_their_own_motion_and_move_anew_each_time(array_sequence):
+def test_stills_are_their_own_motion_and_move_anew_each_time(array_sequence, unchanged):
     class Still(array_sequence):
         still = True
 

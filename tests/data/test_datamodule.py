@@ -11,8 +11,9 @@ import yaml
 
 from davis_exp.config import conf_dir
 from davis_exp.data.augment import ClipAugmentation
-from davis_exp.data.datamodule import ClipDataModule, Loading
+from davis_exp.data.datamodule import ClipDataModule
 from davis_exp.data.flow import DisFlow
+from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Source
 from davis_exp.data.sources import ContestSource, DavisSource
 from davis_exp.data.sources.generated import GeneratedSource
@@ -75,6 +76,11 @@ def test_loading_is_what_the_yaml_holds():
         ("holdout", -0.1),
         ("holdout_seed", None),
         ("test_split", "train"),
+        ("cache", "tape"),
+        ("cache", None),
+        ("cache_gb", 0),
+        ("cache_gb", "4"),
+        ("cache_gb", float("inf")),
     ],
 )
 def test_impossible_values_name_their_key(key, value):

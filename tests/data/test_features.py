@@ -91,9 +91,13 @@ def test_stored_features_decode_to_what_the_whole_model_says(compose, sequences,
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("encoder=resnet18", "freeze"), ("augmentation=light", "augmentation=none")],
+    [
+        ("encoder=resnet18", "freeze"),
+        ("augmentation=light", "augmentation=none"),
+        ("encoder=csn50 encoder.frozen=true decoder=refine3d_light", "one by one"),
+    ],
 )
 def test_features_that_would_change_are_not_stored(compose, override, message):
-    cfg = compose(*FROZEN, override)
+    cfg = compose(*FROZEN, *override.split())
     with pytest.raises(BadInput, match=message):
         build.build_features(cfg, build.build_model(cfg), (8, 8))

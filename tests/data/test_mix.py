@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from davis_exp.data.datamodule import ClipDataModule, Loading
+from davis_exp.data.augment import ClipAugmentation
+from davis_exp.data.datamodule import ClipDataModule
+from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Source
 from davis_exp.data.sources.mix import MixSource
 from davis_exp.errors import BadInput
@@ -35,7 +37,7 @@ def stills(array_sequence):
 def module(source, **loading):
     return ClipDataModule(
         source,
-        lambda size: lambda frames, masks, rng, vectors=None: (frames, masks, vectors),
+        ClipAugmentation,  # which changes nothing
         Loading(**({"size": (20, 30), "workers": 0, "clip_length": 2, "batch_size": 1} | loading)),
         seed=3,
     )

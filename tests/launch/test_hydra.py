@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,92 +15,7 @@ import pytest
 
 from davis_exp.launch import status
 
-COMMAND = '''
-    """A command of which the config says how it goes."""
-
-    import os, signal, subprocess, sys, time
-    from davis_exp.launch import status
-    from davis_exp.errors import BadInput, OverBudget
-
-
-    def run(cfg, output):
-        print("HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR"), "argv", sys.argv[1:])
-        status.update(output, nparams=cfg.encoder.depth, objective=cfg.encoder.depth / 10)
-        match cfg.task.act:
-            case "refuse":
-                raise BadInput("data.root: no folder /x; give data.root=…")
-            case "over":
-                raise OverBudget("over budget by 3", "part  parameters")
-            case "crash":
-                raise RuntimeError("boom")
-            case "die":
-                subprocess.Popen(["sleep", "60"])  # shares our output and outlives us
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "wait":
-                print("waiting", flush=True)
-                time.sleep(60)
-            case "lightning":
-                try:
-                    raise KeyboardInterrupt
-                except KeyboardInterrupt:
-                    exit(1)
-        return 0
-'''
-CONF = {
-    "train": """
-        defaults: [_self_, {encoder: a}, {budget: null}]
-        name: demo
-        seed: 3
-        resume: null
-        task: {act: done, note: null}
-        hydra:
-          run: {dir: "${davis_exp.run_dir:${name},${resume}}"}
-          sweep: {dir: "${davis_exp.sweep_dir:}"}
-    """,
-    "encoder/a": "{_target_: x.A, depth: 3}",
-    "encoder/a2": "{_target_: x.A, depth: 5}",
-    "encoder/_part": "{}",
-    "broken": "{defaults: [_self_], name: ",
-    "missing": '{defaults: [train, _self_], checkpoint: "???"}',
-}
-# The stand-in takes the place of conf/ and of the commands in every process, children included.
-SITE = """
-    from pathlib import Path
-    import davis_exp.commands, davis_exp.config
-    davis_exp.commands.__path__.insert(0, {commands!r})
-    davis_exp.config.conf_dir = lambda: Path({conf!r})
-"""
-
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """A stand-in app, and the environment to run it in."""
-    files = {"commands/train.py": COMMAND} | {f"conf/{name}.yaml": text for name, text in CONF.items()}
-    files["sitecustomize.py"] = SITE.format(commands=str(tmp_path / "commands"), conf=str(tmp_path / "conf"))
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(textwrap.dedent(text).lstrip())
-    (tmp_path / "cwd").mkdir()
-    drop = ("PYTHONDONTWRITEBYTECODE", "HYDRA_FULL_ERROR", "LOCAL_RANK")
-    repo = Path(__file__).resolve().parent.parent
-    kept = {key: value for key, value in os.environ.items() if key not in drop}
-    return kept | {"PYTHONPATH": f"{tmp_path}:{repo}"}
-
-
-@pytest.fixture
-def app(tmp_path: Path, environment: dict[str, str]) -> Run:
-    """Runs `davis-exp train …` in an empty folder."""
-
-    def run(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "davis_exp", "train", *arguments]
-        cwd = tmp_path / "cwd"
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=cwd, env=environment | env, timeout=100
-        )
-
-    return run
 
 
 def folders(tmp_path: Path, pattern: str = "runs/demo/*") -> list[Path]:
@@ -310,12 +224,12 @@ class TestSweep:
         assert (sweep / "3" / ".hydra" / "config.yaml").is_file()
 
         table = done.stdout[done.stdout.index("\njob ") :].split("\n\n")[0].strip().splitlines()
-        assert [line.split() for line in table[:5]] == [
-            ["job", "overrides", "state", "objective"],
-            ["0", "task.act=crash", "failed", "-"],
-            ["1", "task.act=over", "over_budget", "-"],
-            ["2", "task.act=die", "failed", "-"],
-            ["3", "task.act=done", "finished", "0.5000"],
+        assert [line.split()[:5] for line in table[:5]] == [
+            ["job", "task.act", "state", "hold-out", "J"],
+            ["3", "done", "finished", "50.00", "5"],
+            ["0", "crash", "failed", "-", "5"],
+            ["1", "over", "over_budget", "-", "9"],
+            ["2", "die", "failed", "-", "5"],
         ]
         assert table[5:] == ["job 0: RuntimeError: boom", f"job 2: {jobs[2]['error']}"]
         log = (sweep / "0" / "train.log").read_text()  # kept, and echoed
@@ -347,9 +261,10 @@ class TestSweep:
             _, stderr = sweep.communicate(timeout=50)
         assert time.monotonic() - started < 30
         assert (sweep.returncode, stderr) == (130, b"davis-exp: interrupted\n")
-        (folder,) = (path.parent for path in folders(tmp_path, "multirun/*/*/status.json"))
+        folder, waiting = (path.parent for path in folders(tmp_path, "multirun/*/*/status.json"))
         record = status.read(folder)
         assert (record["state"], record["job"]) == ("interrupted", 0)
+        assert status.read(waiting)["state"] == "queued"
         with pytest.raises(ProcessLookupError):
             os.kill(record["pid"], 0)
 
@@ -358,7 +273,8 @@ def test_the_objective_is_finite_whatever_the_job_wrote(tmp_path: Path) -> None:
     from davis_exp.launch.sweep import objective
 
     def value(score: Any = None, state: str = "finished", **fields: Any) -> float:
-        status.update(tmp_path, **({"objective": None} | fields), state=state)
+        fields = {"objective": None, "test_split": "holdout"} | fields
+        status.update(tmp_path, **fields, state=state)
         (tmp_path / "score.json").write_text(json.dumps(score))
         return objective(tmp_path)
 
@@ -366,6 +282,7 @@ def test_the_objective_is_finite_whatever_the_job_wrote(tmp_path: Path) -> None:
     assert value() == 0.0
     assert value(contest) == 0.25
     assert value(contest, objective=0.5) == 0.5
+    assert value(contest, test_split="test") == 0.0  # nothing is chosen by the score on test sequences
     assert value(contest, objective=float("nan")) == 0.25
     assert value({"contest": {"segmentation_metric": float("nan")}}) == 0.0
     assert value(contest, state="over_budget", objective=0.5) == 0.0

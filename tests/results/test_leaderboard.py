@@ -157,3 +157,21 @@ def test_score_writes_its_files(results, truth, tmp_path, capsys):
     assert " T " in capsys.readouterr().out.splitlines()[1] + " "
     assert main(["score", str(results), str(tmp_path)]) == 2
     assert os.listdir(tmp_path / "kept")
+
+
+def test_scores_of_different_frames_are_marked(tmp_path, capsys):
+    import json
+
+    from davis_exp.cli import main
+
+    for name, frames in (("a", ["x/0", "x/1"]), ("b", ["x/0", "x/1"]), ("c", ["x/0"])):
+        (tmp_path / name).mkdir()
+        part = {"contest": {"mean_iou": 0.5}, "davis2016": {}, "all_frames": {}, "frames": frames}
+        score = {"contest": {"segmentation_metric": 0.5, "mean_iou": 0.5}, "davis2016": {"J&F": 0.5}}
+        (tmp_path / name / "score.json").write_text(
+            json.dumps({**score, "all_frames": {}, "sequences": {"x": part}})
+        )
+    assert main(["leaderboard", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    assert "mixed" not in capsys.readouterr().err
+    assert main(["leaderboard", str(tmp_path)]) == 0
+    assert "2 different sets of frames" in capsys.readouterr().err

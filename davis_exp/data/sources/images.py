@@ -1,6 +1,7 @@
 """Still images with masks, made to move: clips to learn objects from where videos are few."""
 
 import math
+from collections.abc import Callable
 from collections.abc import Sequence as Listing
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 
 from davis_exp.data.sequences import Sequence, Source
-from davis_exp.data.sources.files import FRAME_SUFFIXES, image_size, read_frame, read_mask
+from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence
 from davis_exp.errors import BadInput
 
 
@@ -104,16 +105,22 @@ class ImageSource(Source):
                 f"({len(missing)} of {len(images)} have none): restore it, or remove the image"
             )
         return [
-            StillSequence(images[stem], masks[stem], self.length, self.motion, number, (self.seed, number))
+            StillSequence(
+                FileSequence(stem, str(images[stem].resolve()), [images[stem]], [masks[stem]], number),
+                self.length,
+                self.motion,
+                number,
+                (self.seed, number),
+            )
             for number, stem in enumerate(sorted(images))
         ]
 
 
 class StillSequence(Sequence):
-    """One image in random motion; frames are made when asked for.
+    """One picture in random motion; frames are made when asked for.
 
     Args:
-        image, mask: its files.
+        picture: a sequence of one frame, with its mask.
         length: how many frames.
         motion: how it may move.
         number: its place in the data set.
@@ -124,35 +131,38 @@ class StillSequence(Sequence):
     labelled = True
 
     def __init__(
-        self, image: Path, mask: Path, length: int, motion: Motion, number: int, seed: tuple[int, ...]
+        self, picture: Sequence, length: int, motion: Motion, number: int, seed: tuple[int, ...]
     ) -> None:
-        self.image, self.mask_file, self.motion, self.number, self.seed = image, mask, motion, number, seed
-        self.name = image.stem
+        self.picture, self.motion, self.number, self.seed = picture, motion, number, seed
+        self.name = picture.name
         self.index = tuple(range(number * length, (number + 1) * length))
         self.frame_ids = tuple(f"{self.name}/{i:05d}" for i in range(length))
 
     @property
     def key(self) -> str:
-        return str(self.image.resolve())
+        return self.picture.key
 
-    @cached_property
+    @property
     def size(self) -> tuple[int, int]:
-        return image_size(self.image)
+        return self.picture.size
 
     def frame(self, i: int) -> np.ndarray:
-        return self._moved(_read(self.image, self.mask_file)[0], i, cv2.INTER_LINEAR)
+        return self._moved(_read(self.picture)[0], i, cv2.INTER_LINEAR)
 
     def mask(self, i: int) -> np.ndarray:
-        return self._moved(_read(self.image, self.mask_file)[1], i, cv2.INTER_NEAREST)
+        return self._moved(_read(self.picture)[1], i, cv2.INTER_NEAREST)
 
     def variant(self, seed: tuple[int, ...]) -> "StillSequence":
-        return StillSequence(
-            self.image, self.mask_file, len(self), self.motion, self.number, (*self.seed, *seed)
-        )
+        return StillSequence(self.picture, len(self), self.motion, self.number, (*self.seed, *seed))
+
+    def over(self, change: Callable[[Sequence], Sequence]) -> "StillSequence":
+        moved = StillSequence(change(self.picture), len(self), self.motion, self.number, self.seed)
+        moved.index = self.index
+        return moved
 
     @cached_property
     def places(self) -> list[np.ndarray]:
-        """Where the image lies in each frame: (3, 3) matrices, its pixels to the frame's."""
+        """Where the picture lies in each frame: (3, 3) matrices, its pixels to the frame's."""
         rng = np.random.default_rng(self.seed)
         places = [np.eye(3)]
         for _ in range(len(self) - 1):
@@ -160,22 +170,16 @@ class StillSequence(Sequence):
         return places
 
     def _moved(self, picture: np.ndarray, i: int, interpolation: int) -> np.ndarray:
-        # From the image itself, not from the frame before: it stays sharp.
+        # From the picture itself, not from the frame before: it stays sharp.
         height, width = picture.shape[:2]
         return cv2.warpAffine(
             picture, self.places[i][:2], (width, height), flags=interpolation, borderMode=cv2.BORDER_REPLICATE
         )
 
 
-@lru_cache(maxsize=4)  # a clip asks for all frames, then all masks, of one image
-def _read(image: Path, mask: Path) -> tuple[np.ndarray, np.ndarray]:
-    frame, label = read_frame(image), read_mask(mask)
-    if frame.shape[:2] != label.shape:
-        raise BadInput(
-            f"{mask} is {label.shape[0]}x{label.shape[1]} but {image} is {frame.shape[0]}x{frame.shape[1]}: "
-            "masks must have their image's size"
-        )
-    return frame, label
+@lru_cache(maxsize=4)  # a clip asks for all frames, then all masks, of one picture
+def _read(picture: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    return picture.frame(0), picture.mask(0)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

@@ -1,0 +1,157 @@
+"""One job: what Hydra calls for each composed config, and how it is run and recorded."""
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from davis_exp import config
+from davis_exp.errors import BadInput
+from davis_exp.launch import runs, status, sweep
+from davis_exp.launch.refusals import flat
+
+log = logging.getLogger(__name__)
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+runs.register_resolvers()  # a launcher's worker meets them before anything else of ours
+
+
+@dataclass
+class Job:
+    """The function that Hydra calls; as a module-level class, any launcher can send it to another process."""
+
+    name: str
+    module: str
+    full_error: str | None  # HYDRA_FULL_ERROR as the user has it: neither job nor children shall see ours
+    files: dict[str, str | None] = field(default_factory=dict)  # that it writes on demand
+    outcome: int | BaseException = 0  # of a single run: kept here, since Hydra would print a line of its own
+
+    def __call__(self, cfg: DictConfig) -> float | None:
+        hydra = HydraConfig.get()
+        folder = Path(hydra.runtime.output_dir)
+        overrides = runs.task_overrides(hydra)
+        with environ(FULL_ERROR, self.full_error):
+            if hydra.mode == RunMode.MULTIRUN:
+                if hydra.output_subdir is None:  # the process to come reads its config there
+                    (folder / ".hydra").mkdir(exist_ok=True)
+                    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
+                limit = (cfg.get("budget") or {}).get("limit")
+                identity = runs.identity(cfg, overrides)
+                return sweep.run_job(
+                    self.name,
+                    folder,
+                    cwd=hydra.runtime.cwd,
+                    limit=limit,
+                    job=hydra.job.num if not folder.name.isdecimal() else int(folder.name),
+                    overrides=overrides,
+                    identity=identity,
+                )
+            try:
+                # No .hydra, no run: `budget` leaves nothing behind, and Lightning starts its other ranks so.
+                recorded = overrides if hydra.output_subdir is not None else None
+                self.outcome = execute(self.name, self.module, cfg, folder, recorded, **self.files)
+            except BaseException as error:
+                self.outcome = error
+        return None
+
+
+def run_job(name: str, module: str, folder: str) -> int:
+    """Run, in this process, the job of a sweep that Hydra has composed in `folder`; returns the exit code.
+
+    The process that started this one keeps what it prints. The job goes on from its last checkpoint, if any.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    cfg = OmegaConf.load(Path(folder) / ".hydra" / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    OmegaConf.set_struct(cfg, True)
+    if "resume" in cfg and cfg.resume is None:
+        cfg.resume = "auto"
+    return execute(name, module, cfg, Path(folder), [] if int(os.environ.get("LOCAL_RANK", 0)) == 0 else None)
+
+
+def execute(
+    name: str,
+    module: str,
+    cfg: DictConfig,
+    folder: Path,
+    recorded: Sequence[str] | None,
+    **files: str | None,
+) -> int:
+    """Check `cfg`, import `module`, run it; returns the exit code, 1 after a line on stderr if it fails.
+
+    Where `recorded` holds overrides, `folder` is locked and its status.json kept. Raises BadInput and
+    KeyboardInterrupt.
+    """
+    record = status.RunStatus(folder, command=name) if recorded is not None else None
+    try:
+        with record or contextlib.nullcontext():
+            digest = _check(cfg)
+            if record and recorded is not None:
+                record.update(seed=cfg.get("seed"), digest=digest)
+                if not status.read(folder).get("identity"):
+                    record.update(identity=runs.identity(cfg, recorded))
+                    _say_unfinished(folder)
+            code = import_module(module).run(cfg, folder, **files)
+            if record:
+                record.update(exit_code=code)
+            return code
+    except BadInput:
+        raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        code = status.exit_code(error)
+        if code == 130:
+            raise KeyboardInterrupt from error
+        if code == 0:
+            return code
+        if recorded is None or os.environ.get(FULL_ERROR) == "1":
+            traceback.print_exc()
+        where = f", traceback in {shown(folder / status.ERROR)}" if recorded is not None else ""
+        print(f"davis-exp: failed: {status.one_line(error)}{where}", file=sys.stderr, flush=True)
+        return code
+
+
+def _check(cfg: DictConfig) -> str:
+    """What can be found wrong before anything is imported; returns the config's digest."""
+    try:
+        for key in sorted(OmegaConf.missing_keys(cfg)):
+            raise BadInput(f"{key}: missing; give {key}=…")
+        config.check_types(cfg, config.ROOT_KEYS)
+        return config.digest(cfg)
+    except OmegaConfBaseException as error:
+        raise BadInput(f"{error.full_key or 'config'}: {flat(str(error))}") from error
+
+
+def _say_unfinished(folder: Path) -> None:
+    """Where another run of the same config has ended too early, how to go on with it."""
+    other = runs.unfinished(folder.parent, status.read(folder)["identity"])
+    if other is not None:
+        log.info("a run of this very config is unfinished; to go on with it: resume=%s", shown(other))
+
+
+def shown(path: Path) -> str:
+    """`path` as the user would type it here."""
+    path = path.resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+@contextlib.contextmanager
+def environ(name: str, value: str | None) -> Iterator[None]:
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before

@@ -1,0 +1,83 @@
+"""The jobs of a sweep: each has a folder, which what it computes finds again."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from davis_exp.launch import status
+
+Record = dict[str, Any]
+
+
+def folders(sweep: Path) -> list[Path]:
+    """The folders of the jobs in `sweep`, by number."""
+    found = [file.parent for file in sweep.glob(f"*/{status.STATUS}")]
+    return sorted(found, key=lambda folder: (not folder.name.isdecimal(), folder.name.zfill(9)))
+
+
+def claim(sweep: Path, identity: str, overrides: Sequence[str], number: int) -> Path:
+    """The folder in `sweep` of the job of this identity: where it has been before, or else a new one.
+
+    A new one is called by the job's `number`, or the next that is free.
+    """
+    with _alone(sweep):
+        waiting = []
+        for folder in folders(sweep):
+            record = status.read(folder)
+            if record.get("identity") == identity:
+                return folder
+            if record.get("state") == "queued" and "identity" not in record:
+                waiting.append((folder, record))
+        same = [folder for folder, record in waiting if sorted(record["overrides"]) == sorted(overrides)]
+        same += [folder for folder, _ in waiting if folder.name == str(number)]
+        folder = same[0] if same else _new(sweep, number)
+        _record(folder, overrides, identity=identity)
+        return folder
+
+
+def queue(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """Give each of the jobs to come, known by its overrides, a folder in `sweep` that says so."""
+    with _alone(sweep):
+        there = [sorted(status.read(folder).get("overrides", [])) for folder in folders(sweep)]
+        for number, overrides in enumerate(jobs):
+            if sorted(overrides) not in there:
+                _record(_new(sweep, number), overrides)
+
+
+def unqueue(sweep: Path) -> None:
+    """Remove the folders of jobs that were to come and did not: an equal job has taken their place."""
+    with _alone(sweep):
+        for folder in folders(sweep):
+            record = status.read(folder)
+            if record.get("state") == "queued" and "identity" not in record:
+                (folder / status.STATUS).unlink()
+                with contextlib.suppress(OSError):  # somebody has put something there
+                    folder.rmdir()
+
+
+def settled(record: Record, limit: int | None) -> bool:
+    """Whether the job has its answer under this budget: a result within it, or being over it."""
+    parameters = record.get("nparams")
+    over = limit is not None and parameters is not None and parameters > limit
+    return record.get("state") == ("over_budget" if over else "finished")
+
+
+@contextlib.contextmanager
+def _alone(sweep: Path) -> Iterator[None]:
+    sweep.mkdir(parents=True, exist_ok=True)
+    with status.turn(sweep / ".jobs"):
+        yield
+
+
+def _new(sweep: Path, number: int) -> Path:
+    for free in itertools.count(number):
+        with contextlib.suppress(FileExistsError):
+            (sweep / str(free)).mkdir()
+            break
+    return sweep / str(free)
+
+
+def _record(folder: Path, overrides: Sequence[str], **fields: Any) -> None:
+    status.update(folder, state="queued", job=int(folder.name), overrides=list(overrides), **fields)

@@ -1,0 +1,187 @@
+"""Pictures as SVG text: to stand alone or inside a page, without anything from outside."""
+
+import html
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 760, 400
+LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 50
+STYLE = """
+svg.chart { font: 12px system-ui, sans-serif; color: #333; background: #fff; }
+svg.chart { width: 760px; max-width: 100%; height: auto; }
+svg.chart text { fill: currentColor; }
+svg.chart .axis { stroke: #999; fill: none; }
+svg.chart .grid { stroke: #ddd; }
+svg.chart .limit { stroke: #c0392b; stroke-dasharray: 5 4; }
+svg.chart .front { stroke: #1f5fa8; fill: none; stroke-width: 1.5; }
+svg.chart .point { fill: #7a8a99; fill-opacity: .65; }
+svg.chart .point.best { fill: #1f5fa8; fill-opacity: 1; }
+svg.chart .point.bad { fill: #c0392b; fill-opacity: .45; }
+svg.chart .mean { stroke: #1f5fa8; stroke-width: 2; }
+""".strip()
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mark: where, what a pointer over it reads, and its kind ("" plain, "best" on the front, "bad")."""
+
+    x: float
+    y: float
+    text: str
+    kind: str = ""
+    label: str = ""  # written beside it, where there is room
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A scale. Values at or below 0 lie at the lower end of a logarithmic one."""
+
+    title: str
+    low: float
+    high: float
+    log: bool = False
+
+    @classmethod
+    def over(cls, title: str, values: Sequence[float], log: bool = False) -> "Axis":
+        """The scale that holds all of `values`, with some air."""
+        if log:
+            logs = [math.log10(value) for value in values if value > 0] or [0.0]
+            low, high = math.floor(min(logs) * 5) / 5 - 0.2, math.ceil(max(logs) * 5) / 5 + 0.2
+            return cls(title, 10**low, 10**high, log)
+        low, high = min(values, default=0.0), max(values, default=1.0)
+        air = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+        return cls(title, low - air, high + air)
+
+    def __call__(self, value: float) -> float:
+        """Where `value` lies, from 0 to 1."""
+        if self.log:
+            lowest, highest = math.log10(self.low), math.log10(self.high)
+            return (math.log10(max(value, self.low)) - lowest) / (highest - lowest)
+        return (value - self.low) / (self.high - self.low)
+
+    def ticks(self) -> list[float]:
+        """Round values on it, some five of them."""
+        if self.log:
+            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            steps = (1,) if len(decades) > 4 else (1, 2, 5)
+            ticks = [step * 10.0**decade for decade in decades for step in steps]
+        else:
+            raw = (self.high - self.low) / 5
+            unit = 10.0 ** math.floor(math.log10(raw))
+            step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw)
+            ticks = [step * i for i in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+        return [tick for tick in ticks if self.low <= tick <= self.high]
+
+
+def scatter(
+    points: Sequence[Point],
+    x: Axis,
+    y: Axis,
+    *,
+    front: Sequence[Point] = (),
+    limit: float | None = None,
+    limit_text: str = "limit",
+) -> str:
+    """Points, the front as a staircase through those on it, and a limit of x drawn in."""
+    place = _placer(x, y)
+    body = [_frame(x, y, place)]
+    if limit is not None and x.low <= limit <= x.high:
+        at, top = place(limit, y.high)
+        body.append(
+            f'<line class="limit" x1="{at:.1f}" y1="{top:.1f}" x2="{at:.1f}" y2="{HEIGHT - BOTTOM}"/>'
+        )
+        body.append(
+            f'<text x="{at - 5:.1f}" y="{top + 12:.1f}" text-anchor="end">{html.escape(limit_text)}</text>'
+        )
+    if front:
+        corners = sorted(place(point.x, point.y) for point in front)
+        path = f"M{corners[0][0]:.1f} {corners[0][1]:.1f}"
+        path += "".join(f" H{px:.1f} V{py:.1f}" for px, py in corners[1:])
+        body.append(f'<path class="front" d="{path}"/>')
+    body += [_mark(point, *place(point.x, point.y)) for point in points]
+    body += _labels(points, place)
+    return _svg(body)
+
+
+def strips(groups: Mapping[str, Sequence[Point]], y: Axis, title: str) -> str:
+    """A column of points for each group, with its mean as a bar; the points' x is passed over."""
+    x = Axis(title, -0.5, len(groups) - 0.5)
+    place = _placer(x, y)
+    body = [_frame(x, y, place, ticks=list(enumerate(groups)))]
+    for i, points in enumerate(groups.values()):
+        for j, point in enumerate(points):
+            spread = (j - (len(points) - 1) / 2) * min(0.06, 0.5 / len(points))
+            body.append(_mark(point, *place(i + spread, point.y)))
+        if points:
+            left, at = place(i - 0.3, sum(point.y for point in points) / len(points))
+            right, _ = place(i + 0.3, y.low)
+            body.append(f'<line class="mean" x1="{left:.1f}" y1="{at:.1f}" x2="{right:.1f}" y2="{at:.1f}"/>')
+    return _svg(body)
+
+
+def standalone(svg: str) -> str:
+    """A picture as a file of its own, with its style inside."""
+    head, _, rest = svg.partition(">")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}>\n<style>{STYLE}</style>{rest}\n'
+
+
+def short(value: float) -> str:
+    """A number as an axis states it: 50M, 1.2k, 0.85."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.4g}{unit}"
+    return f"{value:.4g}"
+
+
+Place = Callable[[float, float], tuple[float, float]]
+
+
+def _placer(x: Axis, y: Axis) -> Place:
+    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    return lambda vx, vy: (LEFT + x(vx) * width, TOP + (1 - y(vy)) * height)
+
+
+def _frame(x: Axis, y: Axis, place: Place, ticks: Sequence[tuple[float, str]] | None = None) -> str:
+    """Axes, grid and titles; `ticks` names the places on x that are no numbers."""
+    floor, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    lines = []
+    for tick in y.ticks():
+        _, at = place(x.low, tick)
+        lines.append(f'<line class="grid" x1="{LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}"/>')
+        lines.append(f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{short(tick)}</text>')
+    for value, name in ticks if ticks is not None else [(tick, short(tick)) for tick in x.ticks()]:
+        at, _ = place(value, y.low)
+        lines.append(f'<text x="{at:.1f}" y="{floor + 18}" text-anchor="middle">{html.escape(name)}</text>')
+    lines.append(f'<path class="axis" d="M{LEFT} {TOP} V{floor} H{right}"/>')
+    middle = (LEFT + right) / 2
+    lines.append(f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle">{html.escape(x.title)}</text>')
+    turned = f'transform="translate(16 {(TOP + floor) / 2}) rotate(-90)"'
+    lines.append(f'<text {turned} text-anchor="middle">{html.escape(y.title)}</text>')
+    return "\n".join(lines)
+
+
+def _mark(point: Point, x: float, y: float) -> str:
+    kind = f"point {point.kind}".strip()
+    text = html.escape(point.text)
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{text}</title></circle>'
+
+
+def _labels(points: Sequence[Point], place: Place) -> list[str]:
+    """The points' labels, except those that would cover another."""
+    taken: list[tuple[float, float, float]] = []
+    lines = []
+    for point in points:
+        x, y = place(point.x, point.y)
+        width = 6.5 * len(point.label)
+        start = x + 7 if x + 7 + width < WIDTH else x - 7 - width
+        free = all(abs(y - oy) > 13 or start > end or start + width < begin for begin, end, oy in taken)
+        if point.label and free:
+            taken.append((start, start + width, y))
+            lines.append(f'<text x="{start:.1f}" y="{y + 4:.1f}">{html.escape(point.label)}</text>')
+    return lines
+
+
+def _svg(body: Sequence[str]) -> str:
+    head = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
+    return "\n".join([head, *body, "</svg>"])

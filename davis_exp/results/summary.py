@@ -1,0 +1,186 @@
+"""A sweep's jobs side by side: rows for a table, a CSV file and a page, ordered by the held-out clips' J."""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from davis_exp.results.output import write_csv, write_text
+from davis_exp.results.table import aligned, percent
+
+FINE = ("finished", "over_budget")
+WAITING = ("queued", "running")
+NOT_FOR_SELECTION = " (not for selection)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job: what sets it apart from the others (override → value), what it cost, and how it went."""
+
+    job: str
+    folder: Path
+    state: str
+    choices: dict[str, str]
+    objective: float | None = None  # J on the held-out clips, of a job that has finished
+    parameters: int | None = None
+    flops: int | None = None
+    seconds: float | None = None
+    attempts: int | None = None
+    scores: dict[str, float | None] = field(default_factory=dict)  # of its test, by heading
+    error: str = ""
+    limit: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the job has no answer; being over budget is one."""
+        return self.state not in FINE
+
+    @property
+    def name(self) -> str:
+        """What sets it apart, in one line."""
+        return " ".join(f"{key}={value}" for key, value in self.choices.items()) or f"job {self.job}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Finished jobs that differ in nothing but their seed: mean and standard deviation of their objective."""
+
+    choices: dict[str, str]
+    mean: float
+    deviation: float | None  # of a sample; None for a single job
+    number: int
+
+
+def rows(jobs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Row]:
+    """The jobs, each a folder and what its status.json says: by objective, those without one last."""
+    choices = _varied([record.get("overrides") or [] for _, record in jobs])
+    made = [_row(folder, record, own) for (folder, record), own in zip(jobs, choices, strict=True)]
+    return sorted(made, key=lambda row: -math.inf if row.objective is None else row.objective, reverse=True)
+
+
+def groups(rows: Sequence[Row]) -> list[Group]:
+    """The finished jobs with their seeds aggregated, the best mean first; [] unless seeds vary."""
+    if not any("seed" in row.choices for row in rows):
+        return []
+    found: dict[tuple[tuple[str, str], ...], list[float]] = {}
+    for row in rows:
+        if row.objective is not None:
+            others = tuple((key, value) for key, value in row.choices.items() if key != "seed")
+            found.setdefault(others, []).append(row.objective)
+    made = [
+        Group(dict(key), statistics.fmean(v), statistics.stdev(v) if len(v) > 1 else None, len(v))
+        for key, v in found.items()
+    ]
+    return sorted(made, key=lambda group: -group.mean)
+
+
+def front(rows: Sequence[Row]) -> list[Row]:
+    """The finished jobs that no other matches in score with as few parameters, fewest first."""
+    best = -math.inf
+    kept = []
+    known = [row for row in rows if row.objective is not None and row.parameters is not None]
+    for row in sorted(known, key=lambda row: (row.parameters or 0, -(row.objective or 0.0))):
+        if row.objective is not None and row.objective > best:
+            kept.append(row)
+            best = row.objective
+    return kept
+
+
+def write(sweep: Path, jobs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Row]:
+    """Writes summary.csv and summary.html into the folder `sweep`, and returns the rows.
+
+    Raises BadInput if they cannot be written.
+    """
+    from davis_exp.results.summary_page import page
+
+    made = rows(jobs)
+    for name, text in (("csv", None), ("html", page(sweep.name, made))):
+        partial = sweep / f".summary.{name}"
+        if text is None:
+            write_csv(partial, [_cells(row) for row in made])
+        else:
+            write_text(partial, text)
+        partial.replace(sweep / f"summary.{name}")  # readers never see half of it
+    return made
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """The table for the screen, and a line for each job that failed."""
+    keys = list(dict.fromkeys(key for row in rows for key in row.choices))
+    lines = [["job", *keys, "state", "hold-out J", "parameters", "seconds"]]
+    for row in rows:
+        parameters = "-" if row.parameters is None else f"{row.parameters:,}"
+        seconds = "-" if row.seconds is None else f"{row.seconds:.0f}"
+        own = [row.choices.get(key, "") for key in keys]
+        lines.append([row.job, *own, row.state, percent(row.objective), parameters, seconds])
+    text = aligned(lines, text=len(keys) + 2)
+    text += [f"job {row.job}: {row.error or row.state}" for row in rows if row.failed]
+    for group in groups(rows):
+        if group.deviation is not None:
+            name = " ".join(f"{key}={value}" for key, value in group.choices.items()) or "all"
+            spread = f"{percent(group.mean)} ± {percent(group.deviation)}"
+            text.append(f"{name}: hold-out J {spread} over {group.number} seeds")
+    return "\n".join(text)
+
+
+def headings(rows: Sequence[Row]) -> list[str]:
+    """The headings of the test scores that any of the rows has."""
+    return list(dict.fromkeys(heading for row in rows for heading in row.scores))
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    return {
+        "job": row.job,
+        **row.choices,
+        "state": row.state,
+        "holdout_J": row.objective,
+        "parameters": row.parameters,
+        "flops": row.flops,
+        **row.scores,
+        "seconds": row.seconds,
+        "attempts": row.attempts,
+        "error": row.error,
+        "folder": row.folder.name,
+    }
+
+
+def _varied(overrides: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    """For each job its overrides that not all jobs have, as key → value; every job has the same keys."""
+    common = set(overrides[0]).intersection(*overrides[1:]) if len(overrides) > 1 else set()
+    own = [dict(o.partition("=")[::2] for o in job if o not in common) for job in overrides]
+    keys = list(dict.fromkeys(key for job in own for key in job))
+    return [{key: job.get(key, "") for key in keys} for job in own]
+
+
+def _row(folder: Path, record: Mapping[str, Any], choices: dict[str, str]) -> Row:
+    state = str(record.get("state"))
+    objective = record.get("objective") if state == "finished" else None
+    finite = isinstance(objective, int | float) and math.isfinite(objective)
+    return Row(
+        job=str(record.get("job", folder.name)),
+        folder=folder,
+        state=state,
+        choices=choices,
+        objective=float(objective) if finite and objective is not None else None,
+        parameters=record.get("nparams"),
+        flops=record.get("nflops"),
+        seconds=record.get("seconds"),
+        attempts=record.get("attempts"),
+        scores=_scores(folder, record) if state == "finished" else {},
+        error=str(record.get("error") or ""),
+        limit=record.get("limit"),
+    )
+
+
+def _scores(folder: Path, record: Mapping[str, Any]) -> dict[str, float | None]:
+    try:
+        score = json.loads((folder / "score.json").read_text())
+        values = {"contest": score["contest"]["mean_iou"], "J&F": score["davis2016"]["J&F"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    split = record.get("test_split") or "test"
+    note = "" if split == "holdout" else NOT_FOR_SELECTION
+    return {f"{split} {name}{note}": value for name, value in values.items()}
