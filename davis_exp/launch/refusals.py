@@ -26,6 +26,15 @@ REWORDED = {
     r"provider=(\S+).*, path=(.*) is not available": "{0}: there is no folder {1}",
 }
 
+# Options that come with a plugin of Hydra's: which of our extras brings it.
+EXTRAS = {
+    "hydra/sweeper/optuna": "optuna",
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/ray": "ray",
+    "hydra/launcher/submitit_local": "submitit",
+    "hydra/launcher/submitit_slurm": "submitit",
+}
+
 
 def explain(error: BaseException, compose: Callable[[str], DictConfig]) -> str:
     """One line for `error`, which Hydra raised before a job began.
@@ -37,6 +46,9 @@ def explain(error: BaseException, compose: Callable[[str], DictConfig]) -> str:
     text = next((str(e) for e in causes(error) if str(e).strip()), type(error).__name__)
     if isinstance(error, OverrideParseException):
         return _unreadable(error)
+    for option, extra in EXTRAS.items():
+        if isinstance(error, MissingConfigException) and option in (error.missing_cfg_file, *text.split("'")):
+            return f"{option}: not installed; pip install 'davis_exp[{extra}]'"
     if isinstance(error, MissingConfigException) and error.options:
         return _no_option(error, error.options)
     refused = re.match(r"Could not (?:override|delete)(?: from config\.)? '([^'@=]+)", text)

@@ -1,9 +1,10 @@
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from davis_exp.data.sources import DavisSource
-from davis_exp.data.sources.files import read_mask
+from davis_exp.data.sources import DavisSource, runs
+from davis_exp.data.sources.files import image_size, read_frame, read_mask
 from davis_exp.errors import BadInput
 
 
@@ -164,6 +165,7 @@ def test_soft_masks_are_rounded(tmp_path, mode, values, expected):
 def test_a_mask_announcing_too_many_pixels_is_bad_input(tmp_path, monkeypatch):
     Image.new("L", (50, 50)).save(tmp_path / "mask.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(runs, "MAX_PIXELS", 1000)
     assert "mask.png cannot be read" in refusal(lambda: read_mask(tmp_path / "mask.png"))
 
 
@@ -211,3 +213,43 @@ def test_what_is_missing_is_named(davis_folder, write_list, tmp_path):
     assert "00001.png is missing (1 of 2)" in refusal(lambda: DavisSource(root).sequences("train"))
     with pytest.raises(BadInput, match="not 'val'"):
         DavisSource(root).sequences("val")
+
+
+def test_frames_are_what_pillow_decodes(davis_root, tmp_path):
+    """Frames are decoded by OpenCV, and in the odd cases by Pillow: the pixels must not tell which."""
+    real = DavisSource(davis_root).sequences("test")[0].frames[0]
+    with Image.open(real) as image:
+        image = image.convert("RGB").crop((0, 0, 101, 67))
+    cases = {
+        "plain.jpg": (image, {}),
+        "grey.jpg": (image.convert("L"), {}),
+        "cmyk.jpg": (image.convert("CMYK"), {}),
+        "progressive.jpg": (image, {"progressive": True, "subsampling": 0}),
+        "turned.jpg": (
+            image,
+            {
+                "exif": b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"
+            },
+        ),
+        "lossless.png": (image, {}),
+    }
+    for name, (picture, how) in cases.items():
+        picture.save(tmp_path / name, **how)
+        with Image.open(tmp_path / name) as saved:
+            expected = np.asarray(saved.convert("RGB"))
+        assert np.array_equal(read_frame(tmp_path / name), expected)
+        assert image_size(tmp_path / name) == (67, 101)
+        assert read_frame(tmp_path / name, 1).shape == (34, 51, 3)
+        even = expected[:66, :100].reshape(33, 2, 50, 2, 3).mean((1, 3))
+        if name not in ("lossless.png", "cmyk.jpg"):  # which are stretched a little to the odd size
+            assert np.abs(read_frame(tmp_path / name, 1)[:33, :50] - even).mean() < 2
+
+
+def test_half_frames_are_the_mean_of_four_pixels(davis_root):
+    for sequence in DavisSource(davis_root).sequences("test")[:3]:
+        full = sequence.frame(0)
+        mean = cv2.resize(full, (427, 240), interpolation=cv2.INTER_AREA)
+        assert np.abs(sequence.reduced(0, 1).astype(int) - mean).mean() < 1
+        quarter = sequence.reduced(0, 2)
+        assert quarter.shape == (120, 214, 3)
+        assert sequence.reduced(0, 4).shape == (30, 54, 3)

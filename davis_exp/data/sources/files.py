@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from davis_exp.data.resizing import halved
 from davis_exp.data.sequences import Sequence
-from davis_exp.data.sources.runs import grey, runs
+from davis_exp.data.sources.runs import MAX_PIXELS, grey, runs
 from davis_exp.errors import BadInput
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -111,8 +111,9 @@ def _read_jpeg(path: Path, halvings: int) -> np.ndarray | None:
         data = path.read_bytes()
     except OSError:
         return None
+    height, width, channels = _jpeg_shape(data) or (0, 0, 0)
     # Cut short, OpenCV would fill up with grey in silence; colours of other kinds it would convert otherwise.
-    if data[-2:] != JPEG_END or (_jpeg_shape(data) or (0, 0, 0))[2] not in (1, 3):
+    if data[-2:] != JPEG_END or channels not in (1, 3) or height * width > MAX_PIXELS:
         return None
     decoding = min(halvings, len(JPEG_HALVED) - 1)
     how = JPEG_HALVED[decoding] | cv2.IMREAD_IGNORE_ORIENTATION
