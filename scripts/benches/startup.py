@@ -2,10 +2,10 @@
 
     scripts/bench startup [--json F]
 
-`davis-exp train --cfg job` composes a config and shows it; the same of an app that imports torch, Lightning, timm and
-segmentation_models_pytorch first, as most do. `davis-exp budget` builds and measures one composition; importing torch,
-timm and segmentation_models_pytorch is the least that this could cost. Medians of rounds in which they take turns, after
-a first one that is not counted.
+`davis-exp train --cfg job` composes a config and shows it; the same of an app that first imports torch, Lightning, timm
+and segmentation_models_pytorch, as most do. `davis-exp budget` builds and measures one composition; importing torch, timm
+and segmentation_models_pytorch is the least that it could cost. Medians of rounds in which they take turns, after one
+that is not counted.
 """
 
 import os

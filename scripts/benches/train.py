@@ -2,12 +2,12 @@
 
     scripts/bench train ../davis [OVERRIDE …] [--steps 20] [--json F]
 
-Both train the composed model with its loss, optimizer, schedule and clipping, on the CPU or GPU that `trainer` names.
-The bare loop is as short as PyTorch allows and is given the very batches, in memory. The other one is what `davis-exp
-train` runs: Lightning, its callbacks and logger, and batches from the data module's workers. A third runs it on the bare
-loop's batches: what is left is the framework alone. Steps are counted from the third on, when all is warm; validation is
-left out of all. Wall and CPU seconds of this process per step, medians of rounds in which they take turns. Waiting is the
-time that the training process spends asking for the next batch.
+Both train the composed model with its loss, optimizer, schedule and clipping, where `trainer` says. The bare loop is as
+short as PyTorch allows and is given the very batches, in memory. The other one is what `davis-exp train` runs: Lightning,
+its callbacks and logger, and batches from the data module's workers. A third runs it on the bare loop's batches: what is
+left is the framework alone. Steps are counted from the third on, when all is warm; validation is left out. Wall and CPU
+seconds of this process per step, medians of rounds in which they take turns. Waiting is the time that the training
+process spends asking for the next batch.
 """
 
 import copy
@@ -142,7 +142,7 @@ def main() -> None:
         runs: dict[str, Callable[[], Any]] = {
             "bare loop": experiment.bare,
             "davis-exp train": experiment.whole,
-            "davis-exp train, batches in memory": lambda: experiment.framework(experiment.batches),
+            "davis-exp train, batches in memory": lambda: experiment.framework(Waiting(experiment.batches)),
         }
         found: dict[str, list[Any]] = {name: [] for name in runs}
         for _ in range(args.rounds):

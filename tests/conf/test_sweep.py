@@ -27,7 +27,7 @@ def hydra_of(compose):
 
 
 def needs(plugin: str) -> None:
-    if find_spec(f"hydra_plugins.hydra_{plugin}") is None:
+    if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.hydra_{plugin}") is None:
         pytest.skip(f"the plugin hydra_{plugin} is not installed")
 
 

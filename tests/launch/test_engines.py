@@ -28,7 +28,7 @@ hydra:
     n_trials: 12
     sampler: {n_startup_trials: 5}
     params:
-      optimizer.lr: tag(log,interval(1e-3,1.0))
+      optimizer.lr: tag(log,interval(1e-3,0.3))
       encoder: choice(pixel,timm)
 """
 pytestmark = pytest.mark.slow
