@@ -75,6 +75,7 @@ def test_an_engine_gives_the_scores_that_the_basic_one_gives(
     assert again.stdout.count("finished before") == 2
 
 
+@pytest.mark.timeout(900)
 def test_a_search_improves_trains_nothing_over_budget_and_goes_on(tmp_path: Path) -> None:
     if find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
         pytest.skip("hydra_optuna_sweeper is not installed")
