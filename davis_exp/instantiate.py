@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ from davis_exp.errors import BadInput
 
 logging.getLogger("hydra.utils").disabled = True  # it prints what `locate` raises
 
+PYDANTIC = (
+    r"\d+ validation errors? for \S+|\[type=\S+|, input_value=.*|For further information visit \S+"  # no news
+)
 LEVELS = ("channels", "strides", "temporal_strides")  # what VideoSegmenter tells temporal parts and decoders
 
 
@@ -41,9 +45,17 @@ def make(node: Any, key: str) -> Any:
         if isinstance(
             cause, (TypeError, ValueError, KeyError, RuntimeError, ImportError, OSError, AssertionError)
         ):
-            reason = " ".join(str(cause).split()) or type(cause).__name__
+            reason = " ".join(re.sub(PYDANTIC, "", str(cause)).split()) or type(cause).__name__
+            for name in _part_refused(error):  # of a node with nodes below it
+                key, node = f"{key}.{name}", node[int(name) if isinstance(node, list) else name]
             raise BadInput(f"{key}: {node['_target_']} refuses these settings: {reason}") from cause
         raise
+
+
+def _part_refused(error: Exception) -> list[str]:
+    """Where below the node instantiated the refusing one is, as Hydra says at the end of its message."""
+    found = re.search(r"\nfull_key: (\S+)$", str(error))
+    return re.findall(r"[^.\[\]]+", found[1]) if found else []
 
 
 def check_node(node: Any, key: str) -> None:

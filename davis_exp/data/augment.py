@@ -1,12 +1,19 @@
 """Clip augmentation: one random change for all frames of a clip, their masks and flow vectors.
 
-A change is drawn before anything is read, so that frames need not be decoded larger than it wants them. Its colours
-are one matrix, so that each pixel is touched once.
+Crop, size and mirroring are drawn before anything is read, so that frames need not be decoded larger than is wanted.
+All else is done by albumentations, on the small clip. Two traps of albumentations 2.0.8 are kept inside this file. Its
+transforms hold generators of their own, which every loader worker would inherit alike: here each draws from a
+generator made for the clip. And it knows no flow vectors: they are taken through what it says it did.
 """
 
 import math
+import os
+import random
+import zlib
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Listing
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,12 +22,88 @@ from davis_exp.data import vectors as geometry
 from davis_exp.data.resizing import fitted, spare_halvings
 from davis_exp.errors import BadInput
 
-LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-# To Y (brightness), I and Q (colour), where a turn about the axis of greys is a turn of I and Q.
-YIQ = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks a server for news
 
 Region = tuple[float, float, float, float]
 """Left, top, right, bottom, as fractions of a picture."""
+
+Clip = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Frames (T, H, W, 3) and masks (T, H, W), uint8, and flow vectors (T, 2, H, W), float32, or None."""
+
+
+class Transforms:
+    """Transforms of albumentations, one after the other, each with one draw for the whole clip.
+
+    Args:
+        steps: by name. Each draws from the clip's seed and its name alone: adding one leaves the others as they were.
+
+    Raises:
+        BadInput: something that is no transform of albumentations.
+    """
+
+    def __init__(self, steps: Mapping[str, Any]) -> None:
+        import albumentations as A  # it takes seconds: not before it is needed
+        from albumentations.core.composition import BaseCompose
+
+        self._steps = {}
+        self._unfollowed = []  # names of those that move pixels in ways that vectors cannot follow
+        for name, step in steps.items():
+            if not isinstance(step, A.BasicTransform | BaseCompose):
+                raise BadInput(
+                    f"augmentation.transforms.{name}: must be a transform of albumentations, as "
+                    f"{{_target_: albumentations.GaussianBlur, p: 0.2}}, got {type(step).__name__}"
+                )
+            followed = (A.ImageOnlyTransform, A.HorizontalFlip, A.Affine, A.Rotate, A.CoarseDropout, A.NoOp)
+            if not all(isinstance(leaf, followed) for leaf in _leaves(step)):
+                self._unfollowed.append(name)
+            self._steps[name] = A.Compose([step], save_applied_params=True)
+
+    def __call__(self, clip: Clip, seed: int) -> Clip:
+        """The clip changed as `seed` decides, at the size that it has.
+
+        Raises BadInput for a transform that gives other sizes or types, or that moves pixels in a way that vectors
+        cannot be taken through.
+        """
+        frames, masks, vectors = clip
+        if vectors is not None and self._unfollowed:
+            raise BadInput(
+                f"augmentation.transforms.{self._unfollowed[0]}: flow cannot follow this transform (it can follow "
+                "HorizontalFlip, Affine, Rotate and all that leave pixels where they are); set flow=none or leave it out"
+            )
+        for name, step in self._steps.items():
+            own = [seed, zlib.crc32(name.encode())]
+            step.set_random_state(np.random.default_rng(own), random.Random(f"{own}"))
+            done = step(images=frames, masks=masks)
+            if done["images"].shape != frames.shape or done["images"].dtype != np.uint8:
+                raise BadInput(
+                    f"augmentation.transforms.{name}: gives {done['images'].dtype} of {done['images'].shape[1:3]} for "
+                    f"uint8 of {frames.shape[1:3]}; data.size decides the size, encoders normalise: leave it out"
+                )
+            frames, masks = done["images"], done["masks"]
+            if vectors is not None:
+                vectors = _follow(vectors, done["applied_transforms"])
+        return frames, masks, vectors
+
+
+def _leaves(step: Any) -> Iterator[Any]:
+    """The transforms that `step`, which may be a OneOf or another Compose, is made of."""
+    from albumentations.core.composition import BaseCompose
+
+    if not isinstance(step, BaseCompose):
+        yield step
+        return
+    for inner in step.transforms:
+        yield from _leaves(inner)
+
+
+def _follow(vectors: np.ndarray, applied: list[tuple[str, dict[str, Any]]]) -> np.ndarray:
+    """Vectors through what was applied to their picture."""
+    for name, values in applied:
+        if name == "HorizontalFlip":
+            vectors = geometry.flip(vectors)
+        elif "matrix" in values:
+            vectors = geometry.transform(vectors, values["matrix"])
+    return vectors
 
 
 @dataclass(frozen=True)
@@ -31,19 +114,14 @@ class ClipChange:
         size: (height, width) of what comes out.
         region: of the frame that is seen.
         flip: whether left and right are exchanged.
-        turn: rotation about the middle, in degrees against the clock.
-        colours: (3, 3), RGB to RGB; None leaves colours and contrast alone.
-        contrast: factor of all differences from the clip's mean grey.
-        blur: sigma of a Gaussian, in pixels; 0 for none.
+        transforms: what follows, drawing from `seed`.
     """
 
     size: tuple[int, int]
     region: Region = geometry.WHOLE
     flip: bool = False
-    turn: float = 0.0
-    colours: np.ndarray | None = None
-    contrast: float = 1.0
-    blur: float = 0.0
+    transforms: Transforms | None = None
+    seed: int = 0
 
     def halvings(self, size: tuple[int, int]) -> int:
         """How often frames of `size` may be halved before they are given: what is seen stays large enough."""
@@ -52,7 +130,7 @@ class ClipChange:
 
     def __call__(
         self, frames: Listing[np.ndarray], masks: Listing[np.ndarray], vectors: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    ) -> Clip:
         """The clip changed, at `size`.
 
         Args:
@@ -70,40 +148,15 @@ class ClipChange:
         for mask, label in zip(masks, labels, strict=True):
             self._place(mask, region, label, smooth=False)
         if vectors is not None:
-            vectors = self._place_vectors(vectors, region)
-        return self._coloured(images), labels, vectors
-
-    @property
-    def _rotation(self) -> np.ndarray:
-        height, width = self.size
-        return cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), self.turn, 1.0)
+            vectors = geometry.resample(vectors, self.size, region)
+            vectors = geometry.flip(vectors) if self.flip else vectors
+        clip = images, labels, vectors
+        return self.transforms(clip, self.seed) if self.transforms is not None else clip
 
     def _place(self, picture: np.ndarray, region: Region, out: np.ndarray, *, smooth: bool) -> None:
         left, top, right, bottom = _pixels(region, picture.shape[:2])
         placed = fitted(picture[top:bottom, left:right], self.size, smooth=smooth)
-        if self.flip:
-            placed = cv2.flip(placed, 1)
-        if self.turn:
-            how = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
-            border = cv2.BORDER_REFLECT_101
-            placed = cv2.warpAffine(placed, self._rotation, self.size[::-1], flags=how, borderMode=border)
-        if self.blur and smooth:
-            placed = cv2.GaussianBlur(placed, (0, 0), self.blur)
-        out[...] = placed
-
-    def _place_vectors(self, vectors: np.ndarray, region: Region) -> np.ndarray:
-        vectors = geometry.resample(vectors, self.size, region)
-        if self.flip:
-            vectors = geometry.flip(vectors)
-        return geometry.transform(vectors, self._rotation) if self.turn else vectors
-
-    def _coloured(self, images: np.ndarray) -> np.ndarray:
-        if self.colours is None:
-            return images
-        column = images.reshape(-1, *images.shape[2:])  # all frames one below the other
-        grey = LUMA @ self.colours @ cv2.mean(column)[:3]
-        matrix = np.column_stack([self.contrast * self.colours, np.full(3, (1 - self.contrast) * grey)])
-        return cv2.transform(column, matrix).reshape(images.shape)
+        out[...] = cv2.flip(placed, 1) if self.flip else placed
 
 
 class ClipAugmentation:
@@ -114,12 +167,7 @@ class ClipAugmentation:
         flip: probability of a horizontal flip.
         scale: smallest and largest area of a random crop, as fractions of the frame; None takes all of it.
         ratio: smallest and largest aspect of that crop, relative to `size`'s own.
-        rotate: largest rotation in degrees, which half of the clips have; what comes in at the corners is a
-            reflection.
-        colour: strength of brightness, contrast, saturation and hue changes, 0–1; four clips of five have
-            them.
-        grey: probability of losing all colour.
-        blur: probability of a Gaussian blur.
+        transforms: of albumentations, by name, in their order; they run on clips of `size`.
 
     Raises:
         BadInput: a value out of its range, named by its config key.
@@ -132,23 +180,17 @@ class ClipAugmentation:
         flip: float = 0.0,
         scale: Listing[float] | None = None,
         ratio: Listing[float] = (1.0, 1.0),
-        rotate: float = 0.0,
-        colour: float = 0.0,
-        grey: float = 0.0,
-        blur: float = 0.0,
+        transforms: Mapping[str, Any] | None = None,
     ) -> None:
-        for name, value in (("flip", flip), ("colour", colour), ("grey", grey), ("blur", blur)):
-            if not 0 <= value <= 1:
-                raise BadInput(f"augmentation.{name} must lie in 0 to 1, got {value}")
+        if not 0 <= flip <= 1:
+            raise BadInput(f"augmentation.flip must lie in 0 to 1, got {flip}")
         if scale is not None and not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
             raise BadInput(f"augmentation.scale must be [smallest, largest] in 0 to 1 or null, got {scale}")
         if not (len(ratio) == 2 and 0 < ratio[0] <= ratio[1]):
             raise BadInput(f"augmentation.ratio must be [smallest, largest] above 0, got {ratio}")
-        if not 0 <= rotate <= 180:
-            raise BadInput(f"augmentation.rotate must be 0 to 180 degrees, got {rotate}")
         self.size = (int(size[0]), int(size[1]))
-        self.flip, self.scale, self.ratio, self.rotate = flip, scale, ratio, rotate
-        self.colour, self.grey, self.blur = colour, grey, blur
+        self.flip, self.scale, self.ratio = flip, scale, ratio
+        self.transforms = Transforms(transforms) if transforms else None
 
     @property
     def finest(self) -> tuple[int, int]:
@@ -161,29 +203,11 @@ class ClipAugmentation:
 
         It always takes the same numbers from `rng`: whether one thing changes does not move the others.
         """
-        area, aspect, x, y, flip, turns, turn, *rest = rng.random(16)
-        jittered, brightness, saturation, hue, contrast, grey, blurred, blur, _ = rest
-        region = geometry.WHOLE
-        if self.scale is not None:
-            region = self._crop(size, area, aspect, x, y)
-        colours, sharper = None, 1.0
-        if self.colour and jittered < 0.8:
-            strength = 0.5 * self.colour
-            bright, saturated, sharper = (
-                _between(1 - strength, 1 + strength, u) for u in (brightness, saturation, contrast)
-            )
-            about = _between(-0.2, 0.2, hue) * self.colour  # of a whole turn
-            colours = bright * _turned(about) @ _saturated(saturated)
-        if grey < self.grey:
-            colours = _saturated(0.0) if colours is None else _saturated(0.0) @ colours
+        area, aspect, x, y, flip = rng.random(5)
+        seed = int(rng.integers(2**63))
+        region = geometry.WHOLE if self.scale is None else self._crop(size, area, aspect, x, y)
         return ClipChange(
-            self.size,
-            region,
-            flip=bool(flip < self.flip),
-            turn=_between(-self.rotate, self.rotate, turn) if turns < 0.5 else 0.0,
-            colours=colours,
-            contrast=sharper,
-            blur=_between(0.3, 1.5, blur) if blurred < self.blur else 0.0,
+            self.size, region, flip=bool(flip < self.flip), transforms=self.transforms, seed=seed
         )
 
     def __call__(
@@ -192,7 +216,7 @@ class ClipAugmentation:
         masks: np.ndarray,
         rng: np.random.Generator,
         vectors: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    ) -> Clip:
         """Draw a change and make it: frames (T, H, W, 3), masks (T, H, W), and vectors as `ClipChange` takes them."""
         return self.draw(frames.shape[1:3], rng)(list(frames), list(masks), vectors)
 
@@ -221,14 +245,3 @@ def _pixels(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 def _between(low: float, high: float, share: float) -> float:
     return float(low + (high - low) * share)
-
-
-def _saturated(factor: float) -> np.ndarray:
-    """Colours away from the grey of equal brightness, (3, 3)."""
-    return factor * np.eye(3) + (1 - factor) * np.tile(LUMA, (3, 1))
-
-
-def _turned(turn: float) -> np.ndarray:
-    """Hues moved on by `turn` of the whole circle, at equal brightness, (3, 3)."""
-    c, s = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
-    return np.linalg.inv(YIQ) @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ YIQ

@@ -4,6 +4,7 @@ import logging
 import warnings
 from functools import partial
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,8 @@ from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.data.split import split_holdout
 from davis_exp.errors import BadInput
 
-AUGMENT = partial(ClipAugmentation, flip=0.5, scale=(0.5, 1.0), colour=0.5)
+COLOUR = {"colour": A.ColorJitter(p=0.8)}
+AUGMENT = partial(ClipAugmentation, flip=0.5, scale=(0.5, 1.0), transforms=COLOUR)
 
 
 class Fixed(Source):

@@ -9,6 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import albumentations as A
 import cv2
 import numpy as np
 import pytest
@@ -335,14 +336,15 @@ def test_batches_are_the_same_with_and_without(davis_root, cache, tmp_path, monk
     monkeypatch.setenv("DAVIS_EXP_CACHE", str(tmp_path))
     real = DavisSource(davis_root).sequences("train")[:2]
     short = [FileSequence(s.name, s.key, s.frames[:4], s.masks[:4]) for s in real]
-    strong = {"flip": 0.5, "scale": (0.25, 1.0), "colour": 0.5, "rotate": 15}
+    colour, rotate = A.ColorJitter(p=0.8), A.Rotate((-15, 15), p=0.5)
+    strong = {"flip": 0.5, "scale": (0.25, 1.0), "transforms": {"colour": colour, "rotate": rotate}}
     motion = DisFlow()
     plain, kept = (batches(Two(short), c, (180, 320), motion, **strong) for c in ("none", cache))
     # 360 x 640 is what the smallest crop needs: nothing is resized
     for one, other in zip(plain, kept, strict=True):
         assert set(one) == set(other) == {"frames", "masks", "motion"}
         assert all(torch.equal(one[name], other[name]) for name in one)
-    light = {"flip": 0.5, "colour": 0.3}
+    light = {"flip": 0.5, "transforms": {"colour": colour}}
     plain, kept = (batches(Two(short), c, (90, 160), **light) for c in ("none", cache))
     for one, other in zip(plain, kept, strict=True):  # made smaller at another moment
         assert (one["frames"].int() - other["frames"].int()).abs().float().mean() < 1.5

@@ -1,3 +1,4 @@
+import albumentations as A
 import cv2
 import numpy as np
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from davis_exp.data import vectors as geometry
 from davis_exp.data.augment import ClipAugmentation
 from davis_exp.data.sources import DavisSource
+from davis_exp.errors import BadInput
 
 
 def field(u, v, size=(30, 40), frames=2):
@@ -75,14 +77,26 @@ def test_a_crop_of_a_quarter_doubles_exactly():
     assert np.array_equal(vectors, field(8, 2, (60, 80)))
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_vectors_still_lead_from_frame_to_frame(davis_root, seed):
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "transform",
+    [
+        A.Rotate((-20, 20), border_mode=cv2.BORDER_REFLECT_101, p=1.0),
+        A.OneOf([A.Affine(scale=(0.8, 1.2), shear=(-10, 10), p=1.0), A.HorizontalFlip(p=1.0)], p=1.0),
+        A.CoarseDropout(hole_height_range=(2, 4), hole_width_range=(2, 4), p=1.0),
+        A.SafeRotate((-20, 20), p=1.0),
+    ],
+    ids=lambda transform: type(transform).__name__,
+)
+def test_vectors_still_lead_from_frame_to_frame(davis_root, seed, transform):
     """A real frame and its copy moved by (12, -8), through the same draw: following the vectors finds it."""
     frame = DavisSource(davis_root).sequences("train")[0].frame(0)
     shift = np.array([12, -8])
     one = frame[40:280, 40:440]
     two = frame[40 - shift[1] : 280 - shift[1], 40 - shift[0] : 440 - shift[0]]
-    augmentation = ClipAugmentation((144, 240), flip=0.5, scale=(0.4, 0.9), ratio=(0.8, 1.25), rotate=20)
+    augmentation = ClipAugmentation(
+        (144, 240), flip=0.5, scale=(0.4, 0.9), ratio=(0.8, 1.25), transforms={"moved": transform}
+    )
     halves = field(*(shift / 2), size=(120, 200))
     (first, second), _, vectors = augmentation(
         np.stack([one, two]), np.zeros((2, 240, 400), np.uint8), np.random.default_rng(seed), halves
@@ -93,3 +107,13 @@ def test_vectors_still_lead_from_frame_to_frame(davis_root, seed):
     error = np.abs(found[inside].astype(int) - first[inside]).mean()
     unmoved = np.abs(second[inside].astype(int) - first[inside]).mean()
     assert error < 0.3 * unmoved
+
+
+def test_flow_that_cannot_follow_is_refused():
+    frames = np.zeros((2, 30, 40, 3), np.uint8)
+    augmentation = ClipAugmentation(
+        (30, 40), transforms={"bend": A.OneOf([A.ElasticTransform(), A.NoOp()], p=0.0), "grey": A.ToGray()}
+    )
+    augmentation(frames, frames[..., 0], np.random.default_rng(0))
+    with pytest.raises(BadInput, match=r"augmentation\.transforms\.bend: flow cannot follow"):
+        augmentation(frames, frames[..., 0], np.random.default_rng(0), field(4, 1, (30, 40)))
