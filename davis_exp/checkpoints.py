@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from davis_exp import build
+from davis_exp import build, zoo
 from davis_exp.errors import BadInput
 
 if TYPE_CHECKING:
@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """A checkpoint of ours as a plain dictionary; BadInput if it is none. Nothing in it is executed."""
+    """A checkpoint of ours as a plain dictionary; BadInput if it is none. Nothing in it is executed.
+
+    Models that ship ("zoo/NAME") and files of `davis-exp export` are checkpoints too.
+    """
     import torch
 
-    path = Path(path)
+    path = zoo.find(path)
     if not path.is_file():
-        raise BadInput(f"checkpoint: no file {path}; give a run's checkpoints/best.ckpt")
+        raise BadInput(f"checkpoint: no file {path}; give a run's checkpoints/best.ckpt{_shipped()}")
+    if zoo.is_model_file(path):
+        state, about = zoo.read(path)
+        return {"state_dict": {f"model.{name}": value for name, value in state.items()}, **about}
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -56,3 +62,11 @@ def fill(model: "nn.Module", checkpoint: dict[str, Any]) -> None:
         raise BadInput(
             f"checkpoint: its weights do not fit its model: {' '.join(str(error).split())[:200]}"
         ) from error
+
+
+def _shipped() -> str:
+    return (
+        f", or one that ships: {', '.join(f'{zoo.PREFIX}{name}' for name in zoo.names())}"
+        if zoo.names()
+        else ""
+    )

@@ -89,8 +89,8 @@ COMMANDS = {
     ),
     "export": Command(
         "davis_exp.commands.export",
-        "a checkpoint for a phone or an edge box",
-        "davis-exp export best.ckpt --format onnx",
+        "a checkpoint as one small file to hand on",
+        "davis-exp export best.ckpt -o model.safetensors",
     ),
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from davis_exp import budget, build, checkpoints, config
+from davis_exp import budget, build, checkpoints, config, zoo
 from davis_exp.evaluate import evaluate
 from davis_exp.launch import status
 
@@ -48,7 +48,7 @@ def run(cfg: DictConfig, output: Path) -> int:
         "nparams": cost.parameters,
         "nflops": cost.flops,
         "config_digest": config.digest(trained),
-        "checkpoint_digest": hashlib.sha256(Path(cfg.checkpoint).read_bytes()).hexdigest(),
+        "checkpoint_digest": hashlib.sha256(zoo.find(cfg.checkpoint).read_bytes()).hexdigest(),
     }
     trainer = build.build_trainer(cfg, output, [])
     evaluate(trainer, task, data, output, metadata)

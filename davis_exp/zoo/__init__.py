@@ -1,0 +1,88 @@
+"""Models as small files: weights in half precision with their config; some ship with the package, as "zoo/NAME".
+
+Each that ships has a card beside it, NAME.md, and its SHA-256 in digests.json.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from davis_exp.config import choices
+from davis_exp.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FOLDER = Path(__file__).parent
+PREFIX = "zoo/"
+SUFFIX = ".safetensors"
+
+
+def names() -> list[str]:
+    """What ships with the package."""
+    return sorted(json.loads((FOLDER / "digests.json").read_text()))
+
+
+def is_model_file(name: str | Path) -> bool:
+    """Whether `name` says where such a file is: zoo/NAME, or a path that ends in .safetensors."""
+    return str(name).startswith(PREFIX) or str(name).endswith(SUFFIX)
+
+
+def find(name: str | Path) -> Path:
+    """The file of a model that ships, by its name; any other path is given back as it is.
+
+    Raises BadInput for a name that does not ship, or a file that is not the one that did.
+    """
+    if not str(name).startswith(PREFIX):
+        return Path(name)
+    digests = json.loads((FOLDER / "digests.json").read_text())
+    wanted = str(name).removeprefix(PREFIX)
+    if wanted not in digests:
+        raise BadInput(f"{name}: no such model ships{choices(wanted, digests, PREFIX)}")
+    path = FOLDER / f"{wanted}{SUFFIX}"
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digests[wanted]:
+        raise BadInput(f"{name}: {path} is missing or damaged; install davis_exp again")
+    return path
+
+
+def read(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
+    """Weights, in float32 where they are floats, by name; and the config and whatever else `write` was given.
+
+    Raises BadInput for a file that is none of ours.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{path}: cannot be read as a model ({' '.join(str(error).split())[:120]})") from error
+    if header.get("format") != "davis_exp":
+        raise BadInput(f"{path}: has no config in it; only files that `davis-exp export` wrote can be used")
+    floats = (torch.float16, torch.bfloat16)
+    state = {name: value.float() if value.dtype in floats else value for name, value in state.items()}
+    return state, json.loads(header["about"])
+
+
+def write(path: Path, state: dict[str, "Tensor"], about: dict[str, Any]) -> None:
+    """Weights in half precision, and what is said about them (its "config" makes the file complete).
+
+    Raises BadInput for weights too large for half precision.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    halves = {
+        name: (value.half() if value.dtype == torch.float32 else value).contiguous().clone()
+        for name, value in state.items()
+    }
+    for name, value in halves.items():
+        if not torch.isfinite(value).all():
+            raise BadInput(f"{name}: holds what half precision cannot; the model has diverged")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    save_file(halves, part, {"format": "davis_exp", "about": json.dumps(about)})
+    part.replace(path)
