@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from davis_exp.commands.options import add_limit, add_workers
 from davis_exp.errors import BadInput
 
 
@@ -14,18 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="TRUTH", help="the data set: check indices, names and sizes too"
     )
     add_limit(parser)
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads (default: 2)")
-
-
-def add_limit(parser: argparse.ArgumentParser) -> None:
-    """The `--limit` that `check` and `score` share."""
-    parser.add_argument(
-        "--limit",
-        type=_limit,
-        default=50_000_000,
-        metavar="N",
-        help="most parameters allowed, or none (default: the contest's 50000000)",
-    )
+    add_workers(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,12 +40,3 @@ def run(args: argparse.Namespace) -> int:
         what = "masks in order, but no submission: it has no paths.json and states no nparams"
     print(f"{args.results}: {what}{'' if args.data else ' (--data compares it to a data set)'}")
     return 0
-
-
-def _limit(text: str) -> int | None:
-    if text == "none":
-        return None
-    try:
-        return int(text.replace("_", "").replace(",", ""))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of parameters, and not none") from None

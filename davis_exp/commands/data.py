@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from davis_exp.commands.options import add_workers
 from davis_exp.errors import BadInput
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--fix", action="store_true", help="rewrite masks of another mode or 0/1 as 8-bit grey of 0 and 255"
     )
-    check.add_argument("--workers", type=int, default=2, metavar="N", help="threads (%(default)s)")
+    add_workers(check)
 
 
 def run(args: argparse.Namespace) -> int:

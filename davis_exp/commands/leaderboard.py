@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from davis_exp.commands.check import add_limit
+from davis_exp.commands.options import add_limit, add_workers
 from davis_exp.errors import BadInput
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the paths are submissions: check and score them against this",
     )
     add_limit(parser)
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads (default: 2)")
+    add_workers(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the board as a table for programs")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="… for a README")
     parser.add_argument("--html", type=Path, metavar="FILE", help="… as a page of its own")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from davis_exp.commands.check import add_limit
+from davis_exp.commands.options import add_limit, add_workers
 from davis_exp.metrics import PROTOCOLS
 
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stability-of", action="append", metavar="SEQUENCE", help="T on this sequence (may be repeated)"
     )
     add_limit(parser)
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads (default: 2)")
+    add_workers(parser)
     parser.add_argument(
         "--cache", type=Path, metavar="FOLDER", help="keep the truth packed here: faster next time"
     )

@@ -51,13 +51,15 @@ def download(
                 path=archive.parent,
                 downloader=_Resumable(archive.with_name(f"{archive.name}.part"), report),
             )
-        except ValueError as error:  # pooch's word for a wrong checksum
-            raise BadInput(f"{url} does not have the checksum {sha256}: check it, or try again") from error
+        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
+            raise BadInput(f"--url {url}: no address of an archive, as https://host/file.zip") from error
         except (requests.RequestException, OSError) as error:
             why = " ".join(str(error).split())
             raise BadInput(
                 f"download of {url} failed ({why}): run the same command to continue it"
             ) from error
+        except ValueError as error:  # pooch's word for a wrong checksum
+            raise BadInput(f"{url} does not have the checksum {sha256}: check it, or try again") from error
         _unpack(archive, new)
     archive.unlink()
     return folder

@@ -139,6 +139,11 @@ def test_a_part_longer_than_the_file_is_dropped(server, tmp_path):
     assert holds_davis(download(server.url, tmp_path / "DAVIS"))
 
 
+def test_what_is_no_address_is_called_so(tmp_path):
+    for nonsense in ("nonsense", "http://"):
+        assert "no address of an archive" in refusal(nonsense, tmp_path / "DAVIS")
+
+
 def test_a_wrong_checksum_is_refused(server, tmp_path):
     assert "checksum" in refusal(server.url, tmp_path / "DAVIS", sha256="0" * 64)
     assert list(tmp_path.iterdir()) == []

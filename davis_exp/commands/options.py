@@ -1,0 +1,34 @@
+"""Options that several sub-commands share."""
+
+import argparse
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The `--workers` of all that read many files."""
+    parser.add_argument("--workers", type=_positive, default=2, metavar="N", help="threads (default: 2)")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """The `--limit` of all that look at submissions."""
+    parser.add_argument(
+        "--limit",
+        type=_limit,
+        default=50_000_000,
+        metavar="N",
+        help="most parameters allowed, or none (default: the contest's 50000000)",
+    )
+
+
+def _limit(text: str) -> int | None:
+    if text == "none":
+        return None
+    try:
+        return int(text.replace("_", "").replace(",", ""))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of parameters, and not none") from None
