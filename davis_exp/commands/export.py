@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from davis_exp.errors import BadInput
+
+
+PATHS = ("root", "test_root", "path", "folder")  # keys of a config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +25,16 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"{args.out} is there already; choose another -o, or --overwrite")
     checkpoint = checkpoints.read(args.checkpoint)
     model = checkpoints.restore(checkpoint)  # weights that do not fit are found here
-    about = {name: value for name, value in checkpoint.items() if name in ("config", "clips")}
+    about = {"config": _without_folders(checkpoint["config"]), "clips": checkpoint.get("clips", {})}
     zoo.write(args.out, dict(model.state_dict()), about)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, half precision")
     return 0
+
+
+def _without_folders(node: Any, name: str = "") -> Any:
+    """A config in which paths are their last parts: where data lay on one machine is nobody else's affair."""
+    if isinstance(node, dict):
+        return {key: _without_folders(value, key) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_without_folders(item, name) for item in node]
+    return Path(node).name if isinstance(node, str) and name in PATHS else node

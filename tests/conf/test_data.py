@@ -11,7 +11,7 @@ from davis_exp.data.export import write_contest, write_davis
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.errors import BadInput
 
-COUNTS = {"images": (3, 1, 1), "mix": (3 + 4, 1, 2)}  # to train on, held out, to test on
+COUNTS = {"images": (3, 1, 1), "mix": (3 + 4, 1, 2), "zoo": (3 + 4, 1, 2)}  # to train on, held out, to test on
 LOADING = ("data.workers=0", "data.size=[32,64]", "data.batch_size=3", "data.clip_length=5")
 
 
@@ -30,6 +30,7 @@ def roots(tmp_path_factory):
         for name, picture in (("images", sequence.frame(0)), ("masks", sequence.mask(0) * 255)):
             (folder / "stills" / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(folder / "stills" / name / f"{sequence.name}.png")
+    mixed = [f"data.parts.davis.source.root={davis}", f"data.parts.images.source.root={folder / 'stills'}"]
     return {
         "davis": [f"data.root={davis}"],
         "contest": [
@@ -37,10 +38,8 @@ def roots(tmp_path_factory):
             f"data.test_root={write_contest(test, folder / 'test')}",
         ],
         "images": [f"data.root={folder / 'stills'}", "data.holdout=1"],
-        "mix": [
-            f"data.parts.davis.source.root={davis}",
-            f"data.parts.images.source.root={folder / 'stills'}",
-        ],
+        "mix": mixed,
+        "zoo": [*mixed, "data.holdout=1"],
         "generated": ["data.train=4", "data.test=2", "data.length=5", "data.height=32", "data.width=48"],
     }
 
