@@ -20,7 +20,7 @@ NOT_IN_DIGEST = (
     *("hydra", "logger", "callbacks", "budget", "name", "resume"),
     *("*.root", "*.path", "*.paths", "*.folder", "*.default_root_dir"),
     *("*.workers", "*.num_workers", "*.persistent_workers", "*.pin_memory", "*.prefetch_factor", "*.threads"),
-    *("*.cache", "*.cache_dir", "*.device", "*.devices", "*.accelerator"),
+    *("*.cache", "*.cache_dir", "*.cache_gb", "*.device", "*.devices", "*.accelerator"),
     *("*.enable_progress_bar", "*.enable_model_summary", "*.log_every_n_steps"),
 )
 

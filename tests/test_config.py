@@ -139,14 +139,14 @@ def test_the_digest_says_what_a_run_computes() -> None:
         "name": "a",
         "seed": 0,
         "encoder": {"_target_": "x", "depth": "${seed}"},
-        "data": {"root": "/a", "workers": 2, "size": [3, 4]},
+        "data": {"root": "/a", "workers": 2, "size": [3, 4], "cache": "ram", "cache_gb": 4},
         "logger": {"x": 1},
         "trainer": {"accelerator": "cpu", "max_steps": 3},
     }
     same = {
         **cfg,
         "name": "b",
-        "data": {"size": [3, 4], "workers": 0, "root": "/b"},
+        "data": {"size": [3, 4], "workers": 0, "root": "/b", "cache": "disk", "cache_gb": 0.5},
         "logger": {},
         "trainer": {"max_steps": 3, "accelerator": "gpu"},
         "callbacks": {"y": 2},

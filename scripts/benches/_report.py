@@ -37,7 +37,7 @@ class Report:
         if goal is not None:
             met = value >= goal if at_least else value <= goal
             entry |= {"goal": goal, "at_least": at_least, "met": met}
-            said += f" x   ({'at least' if at_least else 'at most'} {goal:g}: {'met' if met else 'MISSED'})"
+            said += f" x   ({'at least' if at_least else 'at most'} {goal:g}: {'met' if met else 'not met'})"
         self.content["ratios"][name] = entry
         self.say(said)
 

@@ -125,11 +125,15 @@ class Program:
     def _ours(
         self, cache: str, sequences: list[FileSequence], chosen: list[tuple[Path, Path]], folder: str
     ) -> Dataset[Any]:
+        import albumentations as A
+
         from davis_exp.data.augment import ClipAugmentation
         from davis_exp.data.clips import ClipDataset
         from davis_exp.data.decoded import GB, DecodedStore
 
-        augmentation = ClipAugmentation(SIZE, flip=0.5, colour=0.3)
+        change = (1 - COLOUR, 1 + COLOUR)
+        jitter = A.ColorJitter(change, change, change, (-HUE, HUE), p=0.8)
+        augmentation = ClipAugmentation(SIZE, flip=0.5, transforms={"colour": jitter})
         # The very frames that the others read, in sequences as short as a clip.
         pairs = [chosen[k : k + CLIP] for k in range(0, len(chosen) - CLIP + 1, CLIP)]
         short = [FileSequence(f"{k}", f"{k}", *zip(*pair, strict=True)) for k, pair in enumerate(pairs)]

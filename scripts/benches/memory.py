@@ -1,15 +1,16 @@
 """Peak memory of predicting a long video against a short one, one process each.
 
-    scripts/bench memory [--frames 40 400] [--experiments mobile csn3d_small …]
+    scripts/bench memory [--frames 40 400] [--experiments mobile csn3d_small …] [--json F]
 
 The ratio should be 1: inference holds a few frames, whatever the length. The model starts without weights; frames are
 generated ones.
 """
 
-import argparse
 import json
 import subprocess
 import sys
+
+import _report
 
 CHILD = """
 import json, resource, sys
@@ -39,17 +40,21 @@ def peak(experiment: str, frames: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _report.parser(__doc__, rounds=1)
     parser.add_argument("--frames", type=int, nargs=2, default=(40, 400), metavar=("FEW", "MANY"))
     parser.add_argument("--experiments", nargs="+", default=["mobile", "tmo_lite", "csn3d_small"])
     args = parser.parse_args()
-    few, many = args.frames
-    print(f"{'experiment':<20}{few:>7} frames{many:>7} frames   ratio")
-    for experiment in args.experiments:
-        small, large = (peak(experiment, frames) for frames in (few, many))
-        print(f"{experiment:<20}{small:>11.0f} MB{large:>11.0f} MB{large / small:>8.3f}", flush=True)
+    report = _report.Report("memory", ("torch", "timm", "segmentation-models-pytorch"))
+    for name in args.experiments:
+        turns = [[peak(name, frames) for frames in args.frames] for _ in range(args.rounds)]
+        few, many = (
+            report.figure(f"{name}: {frames} frames", list(values), "MB")
+            for frames, values in zip(args.frames, zip(*turns, strict=True), strict=True)
+        )
+        report.ratio(
+            f"{name}: memory, {args.frames[1]} frames / {args.frames[0]}", many / few, 1.1, at_least=False
+        )
+    report.write(args.json)
 
 
 if __name__ == "__main__":

@@ -7,21 +7,19 @@ output frame of 192 x 320, inference alone (no decoding, no flow), the median of
 turns; the last column compares with the first experiment.
 """
 
-import argparse
-import json
-import platform
-import statistics
 import time
-from pathlib import Path
 
+import _report
 import torch
 from hydra import compose, initialize_config_dir
 
 from davis_exp import build
 from davis_exp.config import conf_dir
 
-DEFAULT = ("quickstart", "mobile", "contest_pretrained", "tmo_lite", "matnet_lite", "hfan_lite")
-DEFAULT += ("csn3d_small", "csn3d_lite")
+DEFAULT = (
+    *("quickstart", "mobile", "contest_pretrained", "tmo_lite", "matnet_lite", "hfan_lite"),
+    *("csn3d_small", "csn3d_lite"),
+)
 
 
 def seconds_per_frame(model: torch.nn.Module, size: tuple[int, int], window: int, step: int) -> float:
@@ -36,41 +34,37 @@ def seconds_per_frame(model: torch.nn.Module, size: tuple[int, int], window: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _report.parser(__doc__, rounds=3)
     parser.add_argument("experiments", nargs="*", default=DEFAULT)
     parser.add_argument("--size", type=int, nargs=2, default=(192, 320), metavar=("H", "W"))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    args = parser.parse_args()
-
+    args = parser.parse_intermixed_args()
+    report = _report.Report("models", ("torch", "timm", "segmentation-models-pytorch"))
     torch.set_num_threads(1)  # threads that wait for each other would count as CPU time
-    rows, models = {}, {}
+    costs, models = {}, {}
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         for name in args.experiments:
             cfg = compose("train", [f"experiment={name}"])
-            cost, how = build.cost(cfg), build.inference(cfg)
-            rows[name] = cost.to_dict()
+            costs[name], how = build.cost(cfg).to_dict(), build.inference(cfg)
             models[name] = (build.build_model(cfg).eval(), how.window, how.stride)
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for round_ in range(args.rounds + 1):
-        for name, (model, window, step) in models.items():
-            seconds = seconds_per_frame(model, tuple(args.size), window, step)
-            if round_:  # the first warms up
-                times[name].append(seconds)
-    first = statistics.median(times[args.experiments[0]])
-    print(f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}")
-    print("| experiment | parameters | GFLOPs a frame | peak activations | CPU s a frame | ratio |")
-    print("|---|---|---|---|---|---|")
-    for name, row in rows.items():
-        row["cpu_seconds"] = statistics.median(times[name])
-        print(
-            f"| `{name}` | {row['parameters'] / 1e6:.1f} M | {row['flops'] / 1e9:.1f} | "
-            f"{row['activations'] / 2**20:.0f} MB | {row['cpu_seconds']:.3f} | {row['cpu_seconds'] / first:.2f} |"
+    turns = [
+        {name: seconds_per_frame(model, tuple(args.size), *steps) for name, (model, *steps) in models.items()}
+        for _ in range(args.rounds + 1)  # the first warms up
+    ]
+    seconds = {
+        name: report.figure(name, [turn[name] for turn in turns[1:]], "s CPU a frame") for name in models
+    }
+    first = next(iter(models))
+    for name in list(models)[1:]:
+        report.ratio(f"CPU, {name} / {first}", seconds[name] / seconds[first])
+    report.content["costs"] = costs
+    report.say("\n| experiment | parameters | GFLOPs a frame | peak activations | CPU s a frame | ratio |")
+    report.say("|---|---|---|---|---|---|")
+    for name, cost in costs.items():
+        report.say(
+            f"| `{name}` | {cost['parameters'] / 1e6:.1f} M | {cost['flops'] / 1e9:.1f} | "
+            f"{cost['activations'] / 2**20:.0f} MB | {seconds[name]:.3f} | {seconds[name] / seconds[first]:.2f} |"
         )
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+    report.write(args.json)
 
 
 if __name__ == "__main__":

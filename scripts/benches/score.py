@@ -1,13 +1,12 @@
 """What scoring costs: J + F against decoding alone and against the vos-benchmark package, and T for a pair.
 
-    scripts/bench score ../davis
+    scripts/bench score ../davis [--workers N] [--json F]
 
-Everything runs on the same masks in one process, in turns; the least of the rounds counts, as CPU and wall
-seconds. The predictions are the true masks, shifted and blurred, then binarised. vos-benchmark is left out if
-it is missing; scripts/bench installs it.
+Everything runs on the same masks in one process, in turns; CPU and wall seconds, medians of rounds. The predictions are
+the true masks, shifted and blurred, then binarised. What scoring may cost is measured against decoding by OpenCV: our own
+decoding is several times as fast. vos-benchmark is left out if it is missing; scripts/bench installs it.
 """
 
-import argparse
 import multiprocessing
 import os
 import resource
@@ -21,34 +20,35 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import _report
 import cv2
 import numpy as np
 
+from davis_exp import png
 from davis_exp.data.sources import open_source
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.metrics.stability import instability, shape
-from davis_exp.results import png
 from davis_exp.results.artifact import Results
 from davis_exp.results.scoring import score
 from davis_exp.results.truth import Truth
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _report.parser(__doc__, rounds=3)
     parser.add_argument("data", type=Path, help="labelled data set")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1, help="threads or processes, of both programs")
     args = parser.parse_args()
     cv2.setNumThreads(1)
+    report = _report.Report("score", ("numpy", "opencv-python-headless", "deflate", "vos-benchmark"))
     sequences = [own for own in open_source(args.data).sequences("test") if isinstance(own, FileSequence)]
     with tempfile.TemporaryDirectory() as temporary:
-        measure(sequences, Path(temporary), args.rounds, args.workers)
+        measure(report, sequences, Path(temporary), args.rounds, args.workers)
+    report.write(args.json)
 
 
-def measure(sequences: list[FileSequence], folder: Path, rounds: int, workers: int) -> None:
-    """Print the table."""
+def measure(
+    report: _report.Report, sequences: list[FileSequence], folder: Path, rounds: int, workers: int
+) -> None:
     truths, predictions = folder / "truth", folder / "predictions"
     files = []
     for sequence in sequences:
@@ -78,25 +78,33 @@ def measure(sequences: list[FileSequence], folder: Path, rounds: int, workers: i
         programs["J + F, vos-benchmark"] = lambda: benchmark(
             [str(truths)], [str(predictions)], num_processes=workers, verbose=False, skip_first_and_last=False
         )
-    seconds = {name: timed(program) for name, program in programs.items()}
-    for _ in range(rounds - 1):
-        seconds = {name: min(seconds[name], timed(program)) for name, program in programs.items()}
-    print(f"{len(files) // 2} frames, {workers} worker(s), best of {rounds} rounds")
-    for name, (cpu, wall) in seconds.items():
-        print(f"{name:26}{cpu:8.2f} s CPU{wall:8.2f} s wall")
-    print()
-    own, kept = "J + F, ours", "J + F, ours, truth kept"
-    ratio(seconds, own, "decoding, ours", "at most 1.5")
-    ratio(seconds, own, "decoding, OpenCV", "at most 1.5")
-    if "J + F, vos-benchmark" in seconds:
-        ratio(seconds, "J + F, vos-benchmark", own, "at least 3.5")
-        ratio(seconds, "J + F, vos-benchmark", kept, "at least 5")
-    else:
-        print("vos-benchmark is not installed: no comparison with it")
+    turns = [{name: timed(program) for name, program in programs.items()} for _ in range(rounds)]
+    report.say(f"{len(files) // 2} frames, {workers} worker(s)")
+    cpu, wall = (
+        {
+            name: report.figure(f"{name}: {what}", [turn[name][k] for turn in turns], f"s {what}")
+            for name in programs
+        }
+        for k, what in enumerate(("CPU", "wall"))
+    )
+    goals: list[tuple[str, str, float | None, bool]] = [
+        ("J + F, ours", "decoding, OpenCV", 1.5, False),
+        ("J + F, ours", "decoding, ours", None, False),
+        ("J + F, vos-benchmark", "J + F, ours", 3.5, True),
+        ("J + F, vos-benchmark", "J + F, ours, truth kept", 5, True),
+    ]
+    for above, below, goal, at_least in goals:
+        if above in programs:
+            report.ratio(f"CPU, {above} / {below}", cpu[above] / cpu[below], goal, at_least=at_least)
+            report.ratio(f"wall, {above} / {below}", wall[above] / wall[below])
+        else:
+            report.say(f"{above} is not measured: vos-benchmark is not installed")
     masks = [sequence.mask(i) for sequence in sequences for i in (0, 1)]
-    pairs = len(masks) - 1
-    cpu, _ = timed(lambda: [instability(shape(a), shape(b)) for a, b in pairwise(masks)])
-    print(f"T: {1000 * cpu / pairs:.0f} ms CPU a pair (the published code: about 1900)")
+    pairs = list(pairwise(masks))
+    stability = [timed(lambda: [instability(shape(a), shape(b)) for a, b in pairs])[0] for _ in range(rounds)]
+    report.figure(
+        "T of a pair (the published code: about 1900)", [1000 * s / len(pairs) for s in stability], "ms CPU"
+    )
 
 
 def perturbed(mask: np.ndarray) -> np.ndarray:
@@ -124,12 +132,6 @@ def cpu_seconds() -> float:
     """CPU seconds that this process and its finished children have used."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(own.ru_utime + own.ru_stime for own in used)
-
-
-def ratio(seconds: dict[str, tuple[float, float]], above: str, below: str, goal: str) -> None:
-    """Print how many times `below` fits into `above`."""
-    cpu, wall = (a / b for a, b in zip(seconds[above], seconds[below], strict=True))
-    print(f"{above} / {below}: {cpu:.2f} CPU, {wall:.2f} wall (CPU: {goal})")
 
 
 if __name__ == "__main__":

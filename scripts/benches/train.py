@@ -1,6 +1,6 @@
 """What the framework adds to training: `davis-exp train` against a bare loop, and how long steps wait for data.
 
-    scripts/bench train ../davis [OVERRIDE …] [--steps 20] [--json F]
+    scripts/bench train ../davis [--steps 20] [--json F] [OVERRIDE …]
 
 Both train the composed model with its loss, optimizer, schedule and clipping, where `trainer` says. The bare loop is as
 short as PyTorch allows and is given the very batches, in memory. The other one is what `davis-exp train` runs: Lightning,
@@ -13,7 +13,6 @@ process spends asking for the next batch.
 import copy
 import itertools
 import logging
-import os
 import statistics
 import tempfile
 import time
@@ -32,6 +31,7 @@ from davis_exp import build
 from davis_exp.config import conf_dir
 
 WARM = 2  # steps
+CUDA = torch.cuda.is_available()  # asking takes a tenth of a millisecond
 
 
 class Stopwatch(pl.Callback):
@@ -44,7 +44,7 @@ class Stopwatch(pl.Callback):
         self.look()
 
     def look(self) -> None:
-        if torch.cuda.is_available():
+        if CUDA:
             torch.cuda.synchronize()
         self.ends.append((time.perf_counter(), time.process_time()))
 
@@ -127,10 +127,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="a labelled data set in DAVIS layout")
     parser.add_argument("overrides", nargs="*", help="of the config, as for davis-exp train")
     parser.add_argument("--steps", type=int, default=20)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    os.environ.pop("OMP_NUM_THREADS", None)
     report = _report.Report("train", ("torch", "pytorch-lightning", "timm", "segmentation-models-pytorch"))
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("train", [f"data.root={args.data.resolve()}", *args.overrides])
