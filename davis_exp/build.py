@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from davis_exp import config
+from davis_exp import config, ranks
 from davis_exp.errors import BadInput
 from davis_exp.instantiate import check_node, make, plain, refusing
 
@@ -35,6 +35,7 @@ MEANT = (
     ".*The number of training batches .* is smaller than the logging interval.*",
     ".*GPU available but not used.*",
     ".*module\\(s\\) in eval mode at the start of training.*",  # frozen encoders are
+    ".*when logging on epoch level in distributed setting.*",  # val/J is every rank's before it is logged
 )
 PRECISIONS = ("32-true", "32", 32, "16-mixed", "bf16-mixed")
 PARTS = ("encoder", "temporal", "decoder")  # root groups that a composed model is made of
@@ -198,9 +199,13 @@ def build_callbacks(cfg: DictConfig) -> "list[pl.Callback]":
 
 
 def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]") -> "pl.Trainer":
-    """Lightning's Trainer and its logger, keeping everything under `output`."""
+    """Lightning's Trainer and its logger, keeping everything under `output`. A rank meets the others here."""
     from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.plugins.environments import LightningEnvironment
+    from pytorch_lightning.strategies import DDPStrategy
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+    from davis_exp.callbacks.progress import PlainProgress
 
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # no tips, no list of absent hardware
@@ -215,12 +220,22 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
         raise BadInput(
             f"trainer.precision: must be one of {', '.join(map(str, PRECISIONS[:1] + PRECISIONS[3:]))}"
         )
+    several = ranks.here().world > 1
+    if several and cfg.trainer.get("strategy"):
+        raise BadInput(
+            "trainer.strategy: several devices train by DDP, whose settings are ours; leave it out"
+        )
+    # Unused parameters are looked for, since parts of a model may lie idle: a stage that no decoder reads, a head.
+    strategy = {"strategy": DDPStrategy(find_unused_parameters=True)} if several else {}
     try:
         built = trainer(
+            **strategy,
+            plugins=LightningEnvironment(),  # ranks are started by us alone, inside a cluster's job too
             default_root_dir=str(output),
             callbacks=callbacks,
             logger=logger,
-            enable_progress_bar=sys.stderr.isatty(),
+            enable_progress_bar=sys.stderr.isatty()
+            and not any(isinstance(c, PlainProgress) for c in callbacks),
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -230,8 +245,14 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
         raise BadInput(
             f"trainer: Lightning refuses these settings: {' '.join(str(error).split())}"
         ) from error
-    if built.world_size > 1:
+    if built.world_size != ranks.here().world:
         raise BadInput(
-            "trainer.devices: training on several devices is not supported yet; set trainer.devices=1"
+            f"trainer.devices: {built.world_size} processes are needed and {ranks.here().world} started: give davis-exp "
+            "a number, as trainer.devices=2, all on one machine"
         )
+    device = built.strategy.root_device
+    if several and cfg.trainer.get("sync_batchnorm") and device.type == "cpu":
+        raise BadInput("trainer.sync_batchnorm: PyTorch has it for GPUs only; set it to false")
+    if several:
+        ranks.join(device)
     return built

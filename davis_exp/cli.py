@@ -14,6 +14,7 @@ from typing import NamedTuple, NoReturn
 
 from davis_exp import __version__, config
 from davis_exp.errors import BadInput, OverBudget
+from davis_exp.tracking import agent
 
 
 class Command(NamedTuple):
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         say("interrupted")
-        return 130
+        return 0 if agent.inside() else 130  # a W&B agent stops runs so, and gives up after a few failures
     except BrokenPipeError:  # `davis-exp leaderboard … | head`: nobody is reading any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -158,6 +159,8 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     from davis_exp.launch.hydra import run_hydra
 
+    if agent.inside():
+        rest = agent.overrides(rest)
     return run_hydra(name, command.module, rest, command.files)
 
 

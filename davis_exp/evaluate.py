@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from davis_exp import ranks, terminal
 from davis_exp.callbacks.results import ResultsArtifact
 from davis_exp.results.artifact import Results
 from davis_exp.results.scoring import score
@@ -29,7 +30,8 @@ def evaluate(
 ) -> dict[str, Any] | None:
     """Runs the test sequences through the model, writes `output/results` and, where masks exist, `output/score.json`.
 
-    Returns the score, or None where the test sequences have no masks. Raises BadInput for unreadable data.
+    Returns the score, or None where the test sequences have no masks, and in every rank but the first. Raises BadInput
+    for unreadable data.
     """
     folder = output / "results"
     created = datetime.now().isoformat(timespec="seconds")
@@ -38,13 +40,12 @@ def evaluate(
         "created": created,
         "dataset": type(data.source).__name__.removesuffix("Source").lower(),
     }
-    if task.motion is not None:
-        data.setup("test")
-        task.motion.prepare(data.test_sequences)  # by all cores, not one frame at a time
     trainer.callbacks.append(ResultsArtifact(folder, metadata))  # type: ignore[attr-defined]
     trainer.test(task, datamodule=data, verbose=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if not ranks.here().first:
+        return None
     results = Results.open(folder)
     log.info("results: %d masks in %s", len(results.paths), folder)
 
@@ -54,5 +55,5 @@ def evaluate(
         return None
     scored = score(results, sequences)
     (output / "score.json").write_text(json.dumps(scored, indent=2) + "\n")
-    log.info("%s", score_table(scored))
+    log.info("%s", score_table(scored), extra=terminal.shown(lambda: terminal.score_table(scored)))
     return scored

@@ -3,19 +3,24 @@
 import contextlib
 import math
 import tempfile
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 
+from davis_exp import png
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 from davis_exp.progress import progress_bar
-from davis_exp.results import png
 from davis_exp.results.overlay import cut_out, overlay
 from davis_exp.results.video import VideoWriter
 
+BEHIND = 8  # frames that wait to be drawn and encoded
 GRAIN = 32  # sides of what the model sees are multiples of this: the coarsest stride of most encoders
 
 
@@ -61,6 +66,10 @@ class Predictor:
         try:
             self.device = torch.device(name)
             self.model = checkpoints.restore(read).to(self.device).eval()
+            if (cfg.get("task") or {}).get("channels_last"):  # as it was trained: faster, and rounded alike
+                for weight in self.model.parameters():
+                    if weight.ndim == 4:
+                        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         except (RuntimeError, AssertionError) as error:
             raise BadInput(f"--device {device}: {' '.join(str(error).split())[:120]}") from error
 
@@ -68,8 +77,8 @@ class Predictor:
         """Predict `sequence` and write what `output` asks for; returns the number of frames."""
         from davis_exp.inference import predict
 
-        how = replace(self.how, size=self.size or _same_pixels(self.how.size, sequence.size))
-        frames = sequence.again() if hasattr(sequence, "again") else sequence  # the model reads ahead of us
+        how = replace(self.how, size=self.size or same_pixels(self.how.size, sequence.size))
+        seen = _Seen(sequence)
         times = getattr(sequence, "times", None) or [Fraction(i, 24) for i in range(len(sequence))]
         folder = output.path.parent if output.alone else output.path
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,22 +87,90 @@ class Predictor:
             progress = stack.enter_context(progress_bar(sequence.name))
             overlays = stack.enter_context(VideoWriter(video))
             cutouts = stack.enter_context(VideoWriter(folder / "cutout.webm")) if output.cutout else None
-            for i, confidence in predict(self.model, sequence, how, self.device, self.motion):
+            behind = stack.enter_context(_Behind())
+
+            def draw(i: int, frame: np.ndarray, confidence: np.ndarray) -> None:
                 mask = confidence >= math.ceil(255 * output.threshold)
-                frame = frames.frame(i)
+                written = confidence if output.soft else mask.astype(np.uint8) * 255
                 overlays.add(overlay(frame, mask), times[i])
                 if not output.alone:
-                    _write(folder / "masks", i, confidence if output.soft else mask.astype(np.uint8) * 255)
+                    _write(folder / "masks", i, written)
                 if cutouts is not None:
-                    cut = cut_out(frame, confidence if output.soft else mask.astype(np.uint8) * 255)
+                    cut = cut_out(frame, written)
                     cutouts.add(cut, times[i])
                     _write_colour(folder / "cutout", i, cut)
                 if progress:
                     progress(i + 1, len(sequence))
+
+            for i, confidence in predict(self.model, seen, how, self.device, self.motion):
+                behind.do(draw, i, seen.take(i), confidence)
         return len(sequence)
 
 
-def _same_pixels(trained: tuple[int, int] | None, own: tuple[int, int]) -> tuple[int, int] | None:
+class _Seen(Sequence):
+    """A sequence whose frames are kept, once read for the model, until they are taken to be drawn on."""
+
+    def __init__(self, sequence: Sequence) -> None:
+        self.sequence = sequence
+        self.name, self.index, self.frame_ids = sequence.name, sequence.index, sequence.frame_ids
+        self.labelled, self.still = sequence.labelled, sequence.still
+        self._kept: dict[int, np.ndarray] = {}
+        self._next = 0
+
+    @property
+    def key(self) -> str:
+        return self.sequence.key
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.sequence.size
+
+    def frame(self, i: int) -> np.ndarray:
+        frame = self._kept.get(i)
+        if frame is None:
+            frame = self.sequence.frame(i)
+            if i >= self._next:  # motion looks back at frames that have been drawn
+                self._kept[i] = frame
+        return frame
+
+    def mask(self, i: int) -> np.ndarray:
+        return self.sequence.mask(i)
+
+    def frame_file(self, i: int) -> Path | None:
+        return self.sequence.frame_file(i)
+
+    def take(self, i: int) -> np.ndarray:
+        """Frame `i`, which the model has read; frames are taken once and in order."""
+        self._next = i + 1
+        return self._kept.pop(i)
+
+
+class _Behind:
+    """A thread that does one job after the other, a few behind whoever hands them in; what it raises comes out."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="drawing")
+        self._jobs: deque[Future[None]] = deque()
+
+    def __enter__(self) -> "_Behind":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            while self._jobs and kind is None:
+                self._jobs.popleft().result()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def do(self, job: Callable[..., None], *arguments: object) -> None:
+        if len(self._jobs) >= BEHIND:
+            self._jobs.popleft().result()
+        self._jobs.append(self._pool.submit(job, *arguments))
+
+
+def same_pixels(trained: tuple[int, int] | None, own: tuple[int, int]) -> tuple[int, int] | None:
     """A size of about as many pixels as `trained`, in the shape of `own`, never larger than it."""
     if trained is None:
         return None

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from davis_exp import ranks
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 from davis_exp.inference import Inference, predict
 from davis_exp.metrics.jaccard import jaccard
 
-LOOK_EVERY = 10  # steps between looks at whether the loss is finite
+LOOK_EVERY = 10  # batches between looks at the loss where none else is due: each waits for the device
 MaskSink = Callable[[int, np.ndarray, str], None]  # global index, (H, W) uint8 confidence, frame id
 
 
@@ -70,6 +71,8 @@ class SegmentationTask(pl.LightningModule):
         self.seed = seed
         self.config = config or {}
         self.mask_sink: MaskSink | None = None
+        self._loss: Tensor | None = None  # of the last batch, on its device
+        self._step = 0  # optimizer steps taken when that batch began
         self._val_j: list[float] = []  # one mean J per sequence of the running validation
 
     # ---- training -----------------------------------------------------------------------------------
@@ -77,7 +80,8 @@ class SegmentationTask(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         # Dropout and drop path draw from the global generator: started anew each epoch, a run resumed at an
         # epoch's end draws what the uninterrupted one does.
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        start = self.seed * 100_003 + self.current_epoch
+        torch.manual_seed(start * self.trainer.world_size + self.global_rank)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         masks = batch["masks"].float()
@@ -91,17 +95,36 @@ class SegmentationTask(pl.LightningModule):
             prediction, _ = self.model(frames, motion)
         assert self.loss is not None
         loss = self.loss(prediction, masks, frames)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(masks))
+        self._loss = loss.detach()
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        # Not looked at every step: each look waits for the device.
-        looked_at = (batch_idx + 1) % LOOK_EVERY == 0 or self.trainer.is_last_batch
-        if looked_at and not torch.isfinite(outputs["loss"]):
+        if not self._asked_for(batch_idx):
+            return
+        assert self._loss is not None  # not `outputs`: there it is divided by trainer.accumulate_grad_batches
+        loss = self._loss.cpu()
+        if not torch.isfinite(loss):
             raise BadInput(
-                f"the loss is {float(outputs['loss'])} at step {self.trainer.global_step}: training has diverged; "
+                f"the loss is {float(loss)} at step {self.trainer.global_step}: training has diverged; "
                 "lower optimizer.lr or set trainer.gradient_clip_val=1"
             )
+        loss = torch.stack(ranks.gathered(loss)).mean()
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+
+    def _asked_for(self, batch_idx: int) -> bool:
+        """Whether the loss of this batch is wanted: to be logged, shown, monitored, or to see that it is finite."""
+        trainer, step = self.trainer, self.trainer.global_step
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0: never
+        stepped = step != self._step  # not after every batch, where gradients are accumulated
+        self._step = step
+        return (
+            (stepped and every > 0 and step % every == 0)
+            or batch_idx == 0  # the bar shows it from the beginning
+            or (batch_idx + 1) % LOOK_EVERY == 0
+            or trainer.is_last_batch
+            or trainer.should_stop
+            or 0 < trainer.max_steps <= step
+        )
 
     def configure_optimizers(self) -> Any:
         assert self.optimizer is not None
@@ -126,14 +149,19 @@ class SegmentationTask(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self._val_j = []
 
-    def validation_step(self, sequence: Sequence, batch_idx: int) -> None:
+    def validation_step(self, sequence: Sequence | None, batch_idx: int) -> None:
+        if sequence is None:  # other ranks have one more
+            return
         scores = [jaccard(confidence >= 128, sequence.mask(i) > 0) for i, confidence in self._masks(sequence)]
         self._val_j.append(float(np.mean(scores)))
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val/J", float(np.mean(self._val_j)), prog_bar=True)
+        everywhere = [j for share in ranks.gathered(self._val_j) for j in share]
+        self.log("val/J", float(np.mean(everywhere)), prog_bar=True)
 
-    def test_step(self, sequence: Sequence, batch_idx: int) -> None:
+    def test_step(self, sequence: Sequence | None, batch_idx: int) -> None:
+        if sequence is None:
+            return
         for i, confidence in self._masks(sequence):
             if self.mask_sink is not None:
                 self.mask_sink(sequence.index[i], confidence, sequence.frame_ids[i])

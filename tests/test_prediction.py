@@ -1,5 +1,7 @@
 """Predicting on videos as people have them: every frame gets a mask of its size, and the overlay plays."""
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -11,7 +13,7 @@ from PIL import Image
 from davis_exp import build
 from davis_exp.cli import main
 from davis_exp.data.sources.video import VideoSequence, open_input
-from davis_exp.prediction import _same_pixels
+from davis_exp.prediction import Output, Predictor, same_pixels
 from davis_exp.results.video import VideoWriter
 
 
@@ -219,8 +221,63 @@ def test_an_interrupted_video_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_fails_while_drawing_comes_out_and_leaves_no_video(checkpoint, tmp_path, monkeypatch):
+    clip = write(tmp_path / "clip.mp4", count=30)
+
+    def full(*arguments):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("davis_exp.prediction._write", full)
+    (sequence,) = open_input(clip)
+    with pytest.raises(OSError, match="no space"):
+        Predictor(checkpoint).write(sequence, Output(tmp_path / "out"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_frames_are_decoded_once(checkpoint, tmp_path, monkeypatch):
+    (sequence,) = open_input(write(tmp_path / "clip.mp4", count=40))
+    asked = []
+    frame = type(sequence).frame
+    monkeypatch.setattr(type(sequence), "frame", lambda self, i: asked.append(i) or frame(self, i))
+    Predictor(checkpoint).write(sequence, Output(tmp_path / "out"))
+    assert asked[1:] == list(range(40))  # after the first, whose size was wanted
+
+
 def test_the_model_sees_as_many_pixels_in_the_inputs_shape():
-    assert _same_pixels((192, 320), (480, 854)) == (192, 320)
-    assert _same_pixels((192, 320), (854, 480)) == (320, 192)
-    assert _same_pixels((192, 320), (90, 120)) == (96, 128)
-    assert _same_pixels(None, (90, 120)) is None
+    assert same_pixels((192, 320), (480, 854)) == (192, 320)
+    assert same_pixels((192, 320), (854, 480)) == (320, 192)
+    assert same_pixels((192, 320), (90, 120)) == (96, 128)
+    assert same_pixels(None, (90, 120)) is None
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+import torch
+from davis_exp.data.sources.video import open_input
+from davis_exp.prediction import Output, Predictor
+torch.set_num_threads(1)
+(sequence,) = open_input(Path(sys.argv[2]))
+assert Predictor(Path(sys.argv[1])).write(sequence, Output(Path(sys.argv[3]))) == int(sys.argv[4])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_600_frames_take_the_memory_of_60(checkpoint, tmp_path):
+    def peak(frames):
+        clip = write(tmp_path / f"{frames}.mp4", count=frames, height=240, width=426)
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            MEMORY,
+            checkpoint,
+            clip,
+            tmp_path / str(frames),
+            str(frames),
+        ]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert peak(600) <= 1.1 * peak(60)

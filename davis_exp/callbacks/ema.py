@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -20,9 +21,12 @@ class Ema(WeightAveraging):
         if not 0 < decay < 1:
             raise BadInput(f"callbacks.ema.decay: must lie between 0 and 1, got {decay}")
 
-        def average(averaged: Tensor, current: Tensor, count: Any) -> Tensor:
-            n = float(count)
+        def average(averaged: list[Tensor], current: list[Tensor], count: Any) -> None:
+            n = float(count)  # fetched from the device once a step, not once a tensor
             weight = min(decay, (1 + n) / (10 + n))
-            return averaged + (current - averaged) * (1 - weight) if averaged.is_floating_point() else current
+            if averaged[0].is_floating_point():  # they come by type
+                torch._foreach_lerp_(averaged, current, 1 - weight)
+            else:
+                torch._foreach_copy_(averaged, current)
 
-        super().__init__(avg_fn=average)
+        super().__init__(multi_avg_fn=average)

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from davis_exp import ranks
 from davis_exp.results.artifact import ResultsWriter
 
 
 class ResultsArtifact(pl.Callback):
     """Writes every test mask into `folder` (DESIGN: outputs/*.png, paths.json, metadata.json), whole or not at all.
+
+    Each rank writes the masks of its own sequences; the first puts the folder in place when all are there.
 
     Args:
         folder: where the results folder appears once the test has gone through.
@@ -22,14 +25,22 @@ class ResultsArtifact(pl.Callback):
         self._writer: ResultsWriter | None = None
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._writer = ResultsWriter(self.folder)
+        first = ranks.here().first
+        own = ResultsWriter(self.folder) if first else None
+        part = ranks.gathered(own.part if own else None)[0]
+        self._writer = own or ResultsWriter(self.folder, part=part)
         pl_module.mask_sink = self._writer.add  # type: ignore[assignment]
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         pl_module.mask_sink = None  # type: ignore[assignment]
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        _, *others = ranks.gathered(self._writer.written())
+        if ranks.here().first:
+            for written in others:
+                self._writer.include(written)
             self._writer.close(self.metadata)
-            self._writer = None
+        self._writer = None
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException

@@ -6,7 +6,6 @@ from typing import Any
 
 from davis_exp.errors import BadInput
 
-
 PATHS = ("root", "test_root", "path", "folder")  # keys of a config
 
 

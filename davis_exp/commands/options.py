@@ -1,6 +1,7 @@
 """Options that several sub-commands share."""
 
 import argparse
+from pathlib import Path
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +13,13 @@ def _positive(text: str) -> int:
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def add_truth(parser: argparse.ArgumentParser) -> None:
+    """The `--truth` of all that draw on frames; `truth.source` finds it."""
+    parser.add_argument(
+        "--truth", type=Path, metavar="DATA", help="labelled data set (default: the one in the run's config)"
+    )
 
 
 def add_limit(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from davis_exp import budget, build, checkpoints, config, zoo
+from davis_exp import budget, build, checkpoints, config, ranks, zoo
 from davis_exp.evaluate import evaluate
 from davis_exp.launch import status
 
@@ -29,18 +29,20 @@ def run(cfg: DictConfig, output: Path) -> int:
     cost = build.cost(trained)
     budget.guard(cost, trained.budget.limit)
     log.info("%s", cost.table())
-    status.update(output, nparams=cost.parameters, nflops=cost.flops)
+    if ranks.here().first:
+        status.update(output, nparams=cost.parameters, nflops=cost.flops)
 
     from davis_exp.data.split import Past
     from davis_exp.task import SegmentationTask
 
     data = build.build_data(cfg)
+    data.motion = build.build_motion(trained)
     clips = checkpoint.get("clips", {})
     data.past = Past(frozenset(clips.get("trained", ())), frozenset(clips.get("held_out", ())))
     task = SegmentationTask(
         checkpoints.restore(checkpoint),
         inference=build.inference(cfg),
-        motion=build.build_motion(trained),
+        motion=data.motion,
         channels_last=trained.task.channels_last,  # another layout, another rounding
     )
     metadata = {

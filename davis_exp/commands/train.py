@@ -6,9 +6,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from davis_exp import budget, build, checkpoints, config
+from davis_exp import budget, build, checkpoints, config, ranks, terminal
 from davis_exp.evaluate import evaluate
 from davis_exp.launch import status
+from davis_exp.results.pages.subject import Run
+from davis_exp.tracking import session as tracking
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +22,15 @@ def run(cfg: DictConfig, output: Path) -> int:
     """
     cost = build.cost(cfg)
     budget.guard(cost, cfg.budget.limit)
-    log.info("%s", cost.table())
+    choices = (Run.of(output) or Run(output)).choices
+    if composed := terminal.composition(choices):
+        log.info("%s", composed, extra=terminal.shown(None))
+    table = terminal.shown(lambda: terminal.cost_table(cost.to_dict(), choices, cfg.budget.limit))
+    log.info("%s", cost.table(), extra=table)
+    first = ranks.here().first  # of the processes that train together
     split = cfg.data.get("test_split")
-    status.update(output, nparams=cost.parameters, nflops=cost.flops, test_split=split)
+    if first:
+        status.update(output, nparams=cost.parameters, nflops=cost.flops, test_split=split)
 
     # Lightning is slow to import: not before the budget has been checked.
     import pytorch_lightning as pl
@@ -39,10 +47,13 @@ def run(cfg: DictConfig, output: Path) -> int:
             model, checkpoints.read(last)
         )  # refuses a model that has changed; Lightning loads it again
     else:
-        build.load_weights(model)
+        with ranks.in_turn():
+            build.load_weights(model)
     data.features = build.build_features(cfg, model, data.loading.size)
     task = build.build_task(cfg, model)
     trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg))
+    if (session := tracking.current()) is not None:
+        session.log_split(data)
     trainer.fit(task, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -63,7 +74,8 @@ def run(cfg: DictConfig, output: Path) -> int:
     else:
         log.warning("nothing was validated: the last weights are tested")
     scored = evaluate(trainer, task, data, output, metadata)
-    status.update(output, objective=None if holdout is None else float(holdout))
+    if first:
+        status.update(output, objective=None if holdout is None else float(holdout))
     if scored is not None:
         log.info("score: %s", output / "score.json")
     return 0

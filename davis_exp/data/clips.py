@@ -157,31 +157,40 @@ def _reflect(i: int, n: int) -> int:
 class ClipSampler(Sampler[tuple[int, int]]):
     """(epoch, item) pairs in an order that depends on (seed, epoch) alone, shared out over the ranks of DDP.
 
-    Every rank gets the same number; where they do not divide, the first items are given out twice.
+    Only whole batches are given out, unless there are too few items for one. Every rank gets the same number; where
+    they do not divide, the first items are given out twice.
     Lightning calls `set_epoch`. Its own DistributedSampler must not replace this one
     (`Trainer(use_distributed_sampler=False)`).
 
     Args:
         clips: items per epoch.
         seed: decides the order, together with the epoch.
+        batch: items in a batch, of all ranks together.
         rank, world_size: None asks torch.distributed when iterated.
     """
 
     def __init__(
-        self, clips: int, seed: int = 0, rank: int | None = None, world_size: int | None = None
+        self,
+        clips: int,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        *,
+        batch: int = 1,
     ) -> None:
         self.clips, self.seed, self.epoch = clips, seed, 0
+        self.given = clips // batch * batch or clips
         self._shard = None if rank is None or world_size is None else (rank, world_size)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(self.clips / self._rank_and_world()[1])
+        return math.ceil(self.given / self._rank_and_world()[1])
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         rank, world = self._rank_and_world()
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.clips)
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.clips)[: self.given]
         order = np.resize(order, len(self) * world)  # np.resize starts over at the end
         return iter([(self.epoch, int(item)) for item in order[rank::world]])
 

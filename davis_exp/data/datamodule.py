@@ -30,7 +30,7 @@ class ClipDataModule(pl.LightningDataModule):
     Training batches are {"frames": uint8 (B,T,3,H,W), "masks": uint8 (B,T,1,H,W) in {0,1}}, with "motion" like
     the frames where there is a motion source; a pure function of (seed, epoch, item) and so the same for any
     number of workers. Validation reads the held-out training clips and testing the test stage; both loaders
-    yield whole `Sequence` objects, under DDP each rank its own.
+    yield whole `Sequence` objects, under DDP each rank its own, and None where another has more.
 
     No clip that was trained on is tested on in silence: a test stage that shares clips with a labelled train
     stage is replaced by the hold-out, with a warning (`test_split: all` overrules).
@@ -75,7 +75,12 @@ class ClipDataModule(pl.LightningDataModule):
             self.test_sequences = self._tested()
 
     def prepare_data(self) -> None:
-        """Before training, and in one process only: all flow and features at once. Raises BadInput."""
+        """Before training or testing, and in one process only: all flow and features at once. Raises BadInput."""
+        if self.trainer is not None and self.trainer.testing:
+            self.setup("test")
+            if self.motion is not None:
+                self.motion.prepare(self.test_sequences)
+            return
         if self.augmentation is None:
             return  # testing only
         self.setup("fit")
@@ -156,7 +161,8 @@ class ClipDataModule(pl.LightningDataModule):
         assert self.augmentation is not None
         if self._decoded is None:
             loading = self.loading
-            limit, size = int(loading.cache_gb * GB), self.augmentation(size=loading.size).finest
+            ranks = rank_and_world()[1] if loading.cache == "ram" else 1  # each keeps its own in memory
+            limit, size = int(loading.cache_gb * GB) // ranks, self.augmentation(size=loading.size).finest
             self._store = DecodedStore(loading.cache, limit, size, self.motion)
             self._decoded = self._store.keep(self.train_sequences)
         return self._decoded
@@ -178,13 +184,17 @@ class ClipDataModule(pl.LightningDataModule):
             motion=DecodedMotion(self.motion) if decoded and self.motion is not None else self.motion,
             features=self.features,
         )
-        sampler = ClipSampler(len(clips), self.seed)
+        _, world = rank_and_world()
+        if loading.batch_size % world:
+            raise BadInput(
+                f"data.batch_size={loading.batch_size} cannot be shared out evenly over {world} devices: set it to "
+                f"a multiple of {world}"
+            )
         return DataLoader(
             clips,
-            batch_size=loading.batch_size,
-            sampler=sampler,
-            # A last batch of one clip upsets batch norm; but some batch there must be.
-            drop_last=len(sampler) >= loading.batch_size,
+            batch_size=loading.batch_size // world,
+            # A last batch of one clip would upset batch norm; but some batch there must be.
+            sampler=ClipSampler(len(clips), self.seed, batch=loading.batch_size),
             num_workers=loading.workers,
             persistent_workers=loading.workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -203,8 +213,23 @@ class ClipDataModule(pl.LightningDataModule):
 def _whole(sequences: list[Sequence]) -> DataLoader[Any]:
     """A loader of the sequences themselves: frames are read, and moved, as inference asks for them."""
     rank, world = rank_and_world()
-    share: Any = sequences[rank::world]
+    share: Any = shares(sequences, world)[rank]
     return DataLoader(share, batch_size=None, collate_fn=_same, generator=torch.Generator())
+
+
+def shares(sequences: list[Sequence], world: int) -> list[list[Sequence | None]]:
+    """Whole sequences shared out over `world` ranks, about as many frames to each; none is given out twice.
+
+    Ranks must take equally many steps, or one waits for ever: None fills up what has fewer.
+    """
+    given: list[list[int]] = [[] for _ in range(world)]
+    frames = [0] * world
+    for i in sorted(range(len(sequences)), key=lambda i: -len(sequences[i])):
+        rank = frames.index(min(frames))
+        given[rank].append(i)
+        frames[rank] += len(sequences[i])
+    longest = max(map(len, given))
+    return [[sequences[i] for i in sorted(share)] + [None] * (longest - len(share)) for share in given]
 
 
 def _same(item: Any) -> Any:

@@ -1,11 +1,11 @@
 """A sequence → its masks, in order."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from davis_exp.data.flow import MotionSource
@@ -22,7 +22,7 @@ def predict(
     how: Inference,
     device: torch.device | str = "cpu",
     motion: MotionSource | None = None,
-) -> Iterator[tuple[int, np.ndarray]]:
+) -> Generator[tuple[int, np.ndarray], None, None]:
     """Yields (i, confidence) for every frame in order: confidence is (H, W) uint8 at the frame's own size.
 
     `round(255 · probability)`, so that the contest's `round(x / 255)` finds probability 0.5 again. `motion` gives
@@ -37,10 +37,11 @@ def predict(
     try:
         probabilities = _stream(views, frames) if model.context is None else _windows(views, frames, how)
         for i, probability in enumerate(probabilities):  # probability: (h, w)
-            full = F.interpolate(
-                probability[None, None], frames.own_size(i), mode="bilinear", align_corners=False
+            # By OpenCV, a tenth of PyTorch's time: the small map also leaves the device faster.
+            full = cv2.resize(
+                probability.cpu().numpy(), frames.own_size(i)[::-1], interpolation=cv2.INTER_LINEAR
             )
-            yield i, (full[0, 0] * 255).round().clamp(0, 255).byte().cpu().numpy()
+            yield i, cv2.convertScaleAbs(full, alpha=255)
     finally:
         frames.close()
 

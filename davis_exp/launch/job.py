@@ -15,10 +15,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from davis_exp import config
-from davis_exp.errors import BadInput
+from davis_exp import config, ranks
+from davis_exp.errors import BadInput, OverBudget
+from davis_exp.instantiate import plain
 from davis_exp.launch import runs, status, sweep
 from davis_exp.launch.refusals import flat
+from davis_exp.tracking import agent
+from davis_exp.tracking.session import recording
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ class Job:
                     identity=identity,
                 )
             try:
-                # No .hydra, no run: `budget` leaves nothing behind, and Lightning starts its other ranks so.
+                # No .hydra, no run: `budget` leaves nothing behind.
                 recorded = overrides if hydra.output_subdir is not None else None
                 self.outcome = execute(self.name, self.module, cfg, folder, recorded, **self.files)
             except BaseException as error:
@@ -76,7 +79,7 @@ def run_job(name: str, module: str, folder: str) -> int:
     OmegaConf.set_struct(cfg, True)
     if "resume" in cfg and cfg.resume is None:
         cfg.resume = "auto"
-    return execute(name, module, cfg, Path(folder), [] if int(os.environ.get("LOCAL_RANK", 0)) == 0 else None)
+    return execute(name, module, cfg, Path(folder), [])
 
 
 def execute(
@@ -89,8 +92,8 @@ def execute(
 ) -> int:
     """Check `cfg`, import `module`, run it; returns the exit code, 1 after a line on stderr if it fails.
 
-    Where `recorded` holds overrides, `folder` is locked and its status.json kept. Raises BadInput and
-    KeyboardInterrupt.
+    With several devices it is imported and run by as many processes, none of them this one. Where `recorded` holds
+    overrides, `folder` is locked and its status.json kept. Raises BadInput and KeyboardInterrupt.
     """
     record = status.RunStatus(folder, command=name) if recorded is not None else None
     try:
@@ -101,11 +104,25 @@ def execute(
                 if not status.read(folder).get("identity"):
                     record.update(identity=runs.identity(cfg, recorded))
                     _say_unfinished(folder)
-            code = import_module(module).run(cfg, folder, **files)
+
+            def work() -> int:  # by several processes where there are several devices; W&B hears of one
+                tracked = record is not None and ranks.here().first
+                with recording(cfg, folder, name, status.exit_code) if tracked else contextlib.nullcontext():
+                    return import_module(module).run(cfg, folder, **files)
+
+            world = ranks.number(plain(cfg.get("trainer") or {}).get("devices"))
+            if world > 1:
+                with sweep.terminable():
+                    code = ranks.run(work, world, folder)
+            else:
+                code = work()
             if record:
                 record.update(exit_code=code)
             return code
-    except BadInput:
+    except BadInput as error:
+        if isinstance(error, OverBudget) and agent.inside():  # an answer: the agent shall go on
+            log.info("%s\n%s", error.table, error)
+            return 0
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         code = status.exit_code(error)

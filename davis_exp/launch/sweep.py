@@ -120,7 +120,7 @@ def _run(command: str, folder: Path, cwd: str) -> None:
     before = status.read(folder).get("seconds") or 0.0
     # A group of its own: Ctrl-C reaches this process alone, which hands it on exactly once.
     with (
-        _terminable(),
+        terminable(),
         (folder / "train.log").open("ab") as log,
         subprocess.Popen(
             arguments,
@@ -173,7 +173,7 @@ def _echo(output: IO[bytes], log: IO[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM and a hang-up interrupt, as Ctrl-C does; they would leave the job behind, running."""
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from davis_exp import png
 from davis_exp.errors import BadInput, quoted
-from davis_exp.results import png
 from davis_exp.results.storage import Storage, open_storage, relative
 
 PATHS, METADATA, OUTPUTS = "paths.json", "metadata.json", "outputs"

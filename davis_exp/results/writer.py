@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from davis_exp import png
 from davis_exp.errors import BadInput
-from davis_exp.results import png
 from davis_exp.results.reader import METADATA, OUTPUTS, PATHS
 
 
@@ -42,15 +42,21 @@ class ResultsWriter:
 
     Masks are encoded and written by `threads` threads; `add` waits when they fall behind, so memory stays
     flat. As a context manager it aborts on an exception; `close` must be called either way.
+
+    Several processes may write parts of the same results: those after the first are given its `part`, and hand it
+    what they have `written`, to `include` before it closes. Theirs need no closing.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 2) -> None:
+    def __init__(self, folder: Path, *, threads: int = 2, part: Path | None = None) -> None:
         """Raises BadInput if `folder` is there and is no results folder: it would be replaced."""
         self.folder = Path(folder)
-        if self.folder.exists() and not _replaceable(self.folder):
-            raise BadInput(f"{self.folder} is there and holds no results: refusing to replace it")
-        self._part = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}.part")
-        (self._part / OUTPUTS).mkdir(parents=True)
+        self._own = part is None
+        if part is None:
+            if self.folder.exists() and not _replaceable(self.folder):
+                raise BadInput(f"{self.folder} is there and holds no results: refusing to replace it")
+            part = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}.part")
+            (part / OUTPUTS).mkdir(parents=True)
+        self.part = part  # the temporary folder
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="results")
         self._slots = threading.BoundedSemaphore(4 * threads)
         self._writes: list[Future[None]] = []
@@ -78,10 +84,22 @@ class ResultsWriter:
             raise BadInput(f"{frame_id}: {error}") from None
         self._frames[index] = frame_id
         self._slots.acquire()
-        write = self._pool.submit(self._write, self._part / _output(index), image)
+        write = self._pool.submit(self._write, self.part / _output(index), image)
         write.add_done_callback(lambda _: self._slots.release())
         self._writes = [pending for pending in self._writes if not pending.done() or pending.exception()]
         self._writes.append(write)
+
+    def written(self) -> dict[int, str]:
+        """The id of each frame, by index, once their files are there."""
+        for write in self._writes:
+            write.result()
+        return dict(self._frames)
+
+    def include(self, written: dict[int, str]) -> None:
+        """Count in what another process has written to our `part`. Raises BadInput for an index that is there twice."""
+        if twice := self._frames.keys() & written.keys():
+            raise BadInput(f"index {min(twice)} ({written[min(twice)]}) was added twice")
+        self._frames |= written
 
     def close(self, metadata: dict[str, Any]) -> Path:
         """Finish all files and move the folder into place, replacing an older one; returns the folder.
@@ -89,15 +107,13 @@ class ResultsWriter:
         `metadata` is written to metadata.json with `frames`, the frame ids in index order.
         """
         try:
-            for write in self._writes:
-                write.result()
+            indices = sorted(self.written())
             self._pool.shutdown()
-            indices = sorted(self._frames)
             paths = {"output": {str(index): _output(index) for index in indices}}
             frames = {"frames": [self._frames[index] for index in indices]}
-            (self._part / PATHS).write_text(json.dumps(paths, indent=1) + "\n", encoding="utf-8")
+            (self.part / PATHS).write_text(json.dumps(paths, indent=1) + "\n", encoding="utf-8")
             text = json.dumps({**metadata, **frames}, indent=1)
-            (self._part / METADATA).write_text(text + "\n", encoding="utf-8")
+            (self.part / METADATA).write_text(text + "\n", encoding="utf-8")
             self._put_in_place()
         except BaseException:
             self.abort()
@@ -107,15 +123,16 @@ class ResultsWriter:
     def abort(self) -> None:
         """Throw away what was written; an older folder stays as it is."""
         self._pool.shutdown(cancel_futures=True)
-        shutil.rmtree(self._part, ignore_errors=True)
+        if self._own:
+            shutil.rmtree(self.part, ignore_errors=True)
 
     def _put_in_place(self) -> None:
-        old = self._part.with_suffix(".old")
+        old = self.part.with_suffix(".old")
         replaced = self.folder.exists()
         if replaced:
             os.rename(self.folder, old)
         try:
-            os.rename(self._part, self.folder)
+            os.rename(self.part, self.folder)
         except OSError:
             if replaced:
                 os.rename(old, self.folder)

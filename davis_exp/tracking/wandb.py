@@ -1,57 +1,36 @@
-"""Weights & Biases: which mode a run goes in."""
+"""`logger=wandb`: Lightning's metrics to the job's W&B run."""
 
-import logging
-import netrc
-import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
 
-log = logging.getLogger(__name__)
+from davis_exp.tracking.session import Session, Settings, current
 
-
-def has_key() -> bool:
-    """Whether the W&B client would find a key: in the environment or in ~/.netrc (where `wandb login` puts it)."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        hosts = netrc.netrc(Path(os.environ.get("NETRC", Path.home() / ".netrc"))).hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any("wandb" in host for host in hosts)
+if TYPE_CHECKING:
+    from wandb import Run
 
 
-def wandb_logger(
-    *,
-    save_dir: str,
-    project: str = "davis_exp",
-    entity: str | None = None,
-    group: str | None = None,
-    tags: list[str] | None = None,
-    job_type: str = "train",
-    mode: str = "auto",
-    **settings: Any,
-) -> WandbLogger:
-    """A Lightning logger that goes online where there is a key and offline where there is none, and says which.
+def wandb_logger(*, save_dir: str, **settings: Any) -> "SessionLogger":
+    """The logger of the job that runs in `save_dir`; `settings` are those of `tracking.session.Settings`.
 
-    `WANDB_MODE` in the environment wins over `mode` ("auto", "online", "offline").
+    Outside a job it gets a run of its own, which whoever has asked for it finishes (`logger.session.finish(0)`).
     """
-    mode = os.environ.get("WANDB_MODE") or mode
-    if mode == "auto":
-        mode = "online" if has_key() else "offline"
-    offline = mode != "online"
-    log.info(
-        "W&B: %s", f"offline, kept in {save_dir}/wandb (`wandb sync` hands it in)" if offline else "online"
-    )
-    return WandbLogger(
-        project=project,
-        entity=entity,
-        group=group,
-        tags=tags,
-        job_type=job_type,
-        save_dir=save_dir,
-        offline=offline,
-        log_model=False,
-        **settings,
-    )
+    return SessionLogger(current() or Session(Path(save_dir), Settings(**settings)))
+
+
+class SessionLogger(WandbLogger):
+    """Lightning's W&B logger over the run of a session, which is started by the first use and not finished here."""
+
+    def __init__(self, session: Session) -> None:
+        settings = session.settings
+        super().__init__(project=settings.project, save_dir=str(session.folder), log_model=False)
+        self.session = session
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> "Run":
+        if self._experiment is None:
+            self._experiment = self.session.run
+        return self._experiment  # type: ignore[return-value]

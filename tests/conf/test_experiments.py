@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from davis_exp import build
+from davis_exp import build, ranks
 from davis_exp.config import conf_dir, groups
 
 CONF = conf_dir()
@@ -28,13 +28,21 @@ def test_optimizer_and_scheduler(compose, name, schedule):
     assert weight.item() < 1
 
 
-@pytest.mark.parametrize("name", [n for n in options("trainer") if n != "gpu"])
+@pytest.mark.parametrize("name", [n for n in options("trainer") if "gpu" not in n and "ddp" not in n])
 @pytest.mark.parametrize("logger", options("logger"))
 def test_trainer_and_logger(compose, name, logger, tmp_path):
     cfg = compose(f"trainer={name}", f"logger={logger}")
     trainer = build.build_trainer(cfg, tmp_path, [])
     assert trainer.default_root_dir == str(tmp_path)
     assert len(trainer.loggers) == (logger != "none")
+
+
+@pytest.mark.parametrize("name", ["ddp_cpu", "ddp_gpu"])
+def test_several_devices_are_the_command_line_s_to_start(compose, name, tmp_path):
+    cfg = compose(f"trainer={name}")
+    assert ranks.number(cfg.trainer.devices) == 2
+    with pytest.raises(build.BadInput, match="trainer"):
+        build.build_trainer(cfg, tmp_path, [])
 
 
 def test_gpu_trainer_says_so_where_there_is_none(compose, tmp_path):

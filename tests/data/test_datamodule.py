@@ -12,7 +12,7 @@ import yaml
 
 from davis_exp.config import conf_dir
 from davis_exp.data.augment import ClipAugmentation
-from davis_exp.data.datamodule import ClipDataModule
+from davis_exp.data.datamodule import ClipDataModule, shares
 from davis_exp.data.flow import DisFlow
 from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Source
@@ -247,8 +247,53 @@ def test_evaluation_is_shared_out_by_whole_sequences(ten, monkeypatch):
     for rank in range(3):
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
         shares.append(list(data.test_dataloader()))
-    assert [len(share) for share in shares] == [4, 3, 3]
-    assert sorted(s.name for share in shares for s in share) == sorted(s.name for s in ten)
+    assert [len(share) for share in shares] == [4, 4, 4]  # equally many steps
+    found = [s.name for share in shares for s in share if s is not None]
+    assert sorted(found) == sorted(s.name for s in ten)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "world", "expected"),
+    [
+        ([5, 5, 5, 5], 2, [[0, 2], [1, 3]]),
+        ([9, 2, 3, 4], 2, [[0], [1, 2, 3]]),  # 9 frames each
+        ([4], 3, [[0], [], []]),
+        ([3, 8, 3], 1, [[0, 1, 2]]),
+    ],
+)
+def test_shares_are_of_about_as_many_frames(array_sequence, lengths, world, expected):
+    clips = [array_sequence(f"c{i}", length) for i, length in enumerate(lengths)]
+    given = shares(clips, world)
+    assert [[clips.index(s) for s in share if s is not None] for share in given] == expected
+    assert len({len(share) for share in given}) == 1
+
+
+@pytest.mark.parametrize(("clips", "world"), [(10, 2), (7, 2), (3, 2), (8, 4), (12, 1)])
+def test_processes_together_train_on_the_batches_of_one(ten, monkeypatch, clips, world):
+    data = module(Fixed(train=ten), clips_per_epoch=clips, batch_size=4)
+    data.setup("fit")
+    whole = [list(batch) for batch in data.train_dataloader().batch_sampler]
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: world)
+    by_rank = []
+    for rank in range(world):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        by_rank.append([list(batch) for batch in data.train_dataloader().batch_sampler])
+    together = [[item for part in step for item in part] for step in zip(*by_rank, strict=True)]
+    assert len(whole) == len(together) == max(1, clips // 4)
+    for one, other in zip(whole, together, strict=True):
+        assert set(one) == set(other)
+    assert len(whole[0]) == min(4, clips)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(ten, monkeypatch):
+    data = module(Fixed(train=ten), batch_size=3)
+    data.setup("fit")
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    with pytest.raises(BadInput, match=r"data\.batch_size=3.*2 devices.*multiple of 2"):
+        data.train_dataloader()
 
 
 def test_real_davis(davis_root):

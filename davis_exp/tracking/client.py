@@ -1,0 +1,115 @@
+"""What the wandb client is asked for, so that a server in trouble never takes a job down with it."""
+
+import logging
+import netrc
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from davis_exp.tracking import agent
+
+if TYPE_CHECKING:
+    from wandb import Run, Settings
+
+log = logging.getLogger(__name__)
+
+
+def has_key() -> bool:
+    """Whether the client would find a key: in the environment or in ~/.netrc (where `wandb login` puts it)."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        hosts = netrc.netrc(Path(os.environ.get("NETRC", Path.home() / ".netrc"))).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any("wandb" in host for host in hosts)
+
+
+def mode(wanted: str = "auto") -> str:
+    """online, offline or whatever WANDB_MODE says; "auto" is online where there is a key."""
+    wanted = os.environ.get("WANDB_MODE") or wanted
+    return ("online" if has_key() else "offline") if wanted == "auto" else wanted
+
+
+def start(mode: str, folder: Path, *, patience: float, **wanted: Any) -> "Run":
+    """A run that is kept in `folder`/wandb; offline where the server cannot be had online. Says which it is.
+
+    `patience` is for how many seconds the server may keep us waiting, now and at the end; `wanted` is for
+    `wandb.init`.
+    """
+    import wandb
+
+    if mode == "online":
+        try:
+            run = online(folder, patience=patience, **wanted)
+            log.info("W&B: online, %s", run.url)
+            return run
+        except Exception as error:  # the client's own kinds, and what the network raises
+            log.warning("W&B: the server takes no run (%s): going on offline", brief(error))
+            wandb.teardown()
+            mode = "offline"
+    run = wandb.init(mode=mode, dir=str(folder), settings=_settings(patience), **wanted)  # type: ignore[arg-type]
+    if mode == "offline":
+        log.info("W&B: offline, to be handed in later by: wandb sync %s", synced(run))
+    return run
+
+
+def online(folder: Path, *, patience: float, **wanted: Any) -> "Run":
+    """As `start`, but online or not at all: raises what the client does.
+
+    A folder that holds a run already goes on with it, and so does the run that an agent names.
+    """
+    import wandb
+
+    before = None if agent.inside() else _run_in(folder)
+    if before or agent.inside():
+        wanted |= {"resume": "allow"} | ({"id": before} if before else {})
+    return wandb.init(mode="online", dir=str(folder), settings=_settings(patience), **wanted)
+
+
+def _settings(patience: float) -> "Settings":
+    import wandb
+
+    return wandb.Settings(
+        init_timeout=patience, finish_timeout=patience, finish_timeout_raises=True, quiet=True
+    )
+
+
+def use(run: "Run", artifacts: Iterable[str | None]) -> None:
+    """Tell the server which artifacts `run` has read; what is none there (a local folder) is passed over."""
+    for name in artifacts:
+        if name and not run.offline and not Path(name).expanduser().exists():
+            try:
+                run.use_artifact(name)
+            except Exception as error:
+                log.warning("W&B: the use of %s is not recorded (%s)", name, brief(error))
+
+
+def finish(run: "Run", code: int) -> None:
+    """End a run with an exit code; where the server has not taken all of it, one line says how to hand it in."""
+    try:
+        run.finish(exit_code=code)
+    except Exception as error:
+        log.warning(
+            "W&B: the server has not taken the whole run (%s); to hand it in later: wandb sync --include-online %s",
+            brief(error),
+            synced(run),
+        )
+
+
+def synced(run: "Run") -> Path:
+    """The folder that `wandb sync` is given for `run`."""
+    return Path(run.dir).parent
+
+
+def brief(error: BaseException) -> str:
+    """An error of the client's as a short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else f"{text[:157]}…"
+
+
+def _run_in(folder: Path) -> str | None:
+    """The id of the run that was last kept in `folder` while online."""
+    kept = sorted((folder / "wandb").glob("run-*-*"))
+    return kept[-1].name.split("-", 2)[2] if kept else None

@@ -1,0 +1,138 @@
+"""`davis-exp predict` on a video against the bare model: how much of its speed is left for everything else.
+
+    scripts/bench infer [--experiments mobile …] [--size 480 854] [--frames 120] [--threads N] [--json F]
+
+Predicting reads an mp4 (what it takes to open it included), resizes frames, runs the model, and writes a PNG mask for each
+frame and the overlay video. The bare model is called as inference calls it (one frame after the other with its state, or
+windows) on clips of the size that it sees, in memory. Frames a second, medians of rounds in which both take turns.
+
+Videos are generated ones. Models have no weights, and what they answer is an ellipse: the noise that they would answer
+takes many times as long to outline and to encode as the masks of any trained model.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import _report
+import torch
+from hydra import compose, initialize_config_dir
+
+from davis_exp import build
+from davis_exp.config import conf_dir
+from davis_exp.data.sources.generated import GeneratedSource
+from davis_exp.data.sources.video import open_input
+from davis_exp.inference import Inference, spans
+from davis_exp.models.segmenter import Prediction
+from davis_exp.prediction import Output, Predictor, same_pixels
+from davis_exp.results.video import VideoWriter
+
+GOAL = 0.85
+
+
+def video(path: Path, size: tuple[int, int], frames: int) -> Path:
+    """A generated clip as an mp4."""
+    height, width = size
+    (sequence,) = GeneratedSource(train=1, test=1, length=frames, height=height, width=width).sequences(
+        "test"
+    )
+    with VideoWriter(path) as writer:
+        for i in range(frames):
+            writer.add(sequence.frame(i), Fraction(i, 24))
+    return path
+
+
+def checkpoint(path: Path, cfg: Any) -> Path:
+    """A checkpoint of the composed model as it starts, without pretrained weights."""
+    state = {f"model.{name}": value for name, value in build.build_model(cfg).state_dict().items()}
+    torch.save({"config": build.plain(cfg), "state_dict": state}, path)
+    return path
+
+
+@torch.inference_mode()
+def bare(predictor: Predictor, how: Inference, frames: int) -> None:
+    """The calls of the model that `frames` frames take, and nothing else."""
+    model, state = predictor.model, None
+    if model.context is None:
+        clips = [1] * frames
+    elif model.context == (0, 0):
+        clips = [min(how.window, frames - start) for start in range(0, frames, how.window)]
+    else:
+        clips = [stop - start for start, stop in spans(frames, how.window, how.stride)]
+    made = {
+        length: torch.rand(1, length, 3, *(how.size or (0, 0)), device=predictor.device)
+        for length in set(clips)
+    }
+    for length in clips:
+        clip = made[length]
+        prediction, state = model(clip, clip if model.needs_motion else None, state)
+        prediction.logits.cpu()  # waits for the device
+
+
+def answer_ellipses(module: torch.nn.Module, arguments: Any, answer: tuple[Prediction, Any]) -> Any:
+    """A forward hook: logits of an ellipse."""
+    prediction, state = answer
+    height, width = prediction.logits.shape[-2:]
+    y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)
+    ellipse = 9 - 40 * (x**2 + y**2)
+    return replace(prediction, logits=prediction.logits * 0 + ellipse.to(prediction.logits)), state
+
+
+def speed(work: Callable[[], Any], frames: int) -> tuple[float, float]:
+    """Frames a second, and CPU milliseconds of a frame."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return frames / (time.perf_counter() - wall), 1000 * (time.process_time() - cpu) / frames
+
+
+def main() -> None:
+    parser = _report.parser(__doc__, rounds=5)
+    parser.add_argument("--experiments", nargs="+", default=["mobile", "contest_pretrained"])
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(480, 854), metavar=("H", "W"), help="of the video"
+    )
+    parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="PyTorch's (default: one a core)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    report = _report.Report("infer", ("torch", "av", "opencv-python-headless"))
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        initialize_config_dir(str(conf_dir()), version_base="1.3"),
+    ):
+        folder = Path(temporary)
+        clip = video(folder / "clip.mp4", tuple(args.size), args.frames)
+        for name in args.experiments:
+            cfg = compose("train", [f"experiment={name}"])
+            predictor = Predictor(checkpoint(folder / f"{name}.ckpt", cfg))
+            predictor.model.register_forward_hook(answer_ellipses)
+            how = replace(predictor.how, size=same_pixels(predictor.how.size, tuple(args.size)))
+            turns: dict[str, Callable[[], Any]] = {
+                "the bare model": lambda predictor=predictor, how=how: bare(predictor, how, args.frames),
+                "predict": lambda predictor=predictor, name=name: predictor.write(
+                    open_input(clip)[0], Output(folder / name)
+                ),
+            }
+            measured: dict[str, list[tuple[float, float]]] = {turn: [] for turn in turns}
+            for round_ in range(args.rounds + 1):
+                for turn, work in turns.items():
+                    found = speed(work, args.frames)
+                    if round_:  # the first warms up
+                        measured[turn].append(found)
+            report.say(f"{name}, which sees {how.size}")
+            for turn, values in measured.items():
+                report.figure(f"{name}: {turn}", [fps for fps, _ in values], "frames/s")
+                report.figure(f"{name}: {turn}, CPU", [cpu for _, cpu in values], "ms a frame")
+            pairs = zip(measured["predict"], measured["the bare model"], strict=True)
+            ratios = [own / alone for (own, _), (alone, _) in pairs]
+            report.ratio(f"{name}: predict / the bare model", sorted(ratios)[len(ratios) // 2], GOAL)
+    report.write(args.json)
+
+
+if __name__ == "__main__":
+    main()
