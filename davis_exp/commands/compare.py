@@ -1,9 +1,10 @@
 """davis-exp compare: results against each other, paired by sequence and frame."""
 
 import argparse
-import re
 from pathlib import Path
 
+from davis_exp.commands.options import add_truth
+from davis_exp.commands.truth import source
 from davis_exp.errors import BadInput
 from davis_exp.metrics import PROTOCOLS
 
@@ -21,19 +22,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--measure", choices=("J", "F", "J&F"), default="J", help="default: J (the contest has only IoU)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparisons")
+    parser.add_argument("--html", type=Path, metavar="PAGE", help="two runs side by side, frame by frame")
+    add_truth(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from davis_exp.results.comparison import compare
+    from davis_exp.results.comparison import compare, short_names
     from davis_exp.results.leaderboard import read_score
     from davis_exp.results.output import write_json
     from davis_exp.results.table import aligned, percent
 
     if len(args.paths) < 2:
         raise BadInput("compare needs two or more scores: give runs or score.json files")
-    names = _names(args.paths)
+    if args.html and len(args.paths) > 2:
+        raise BadInput(f"--html shows two runs side by side, not {len(args.paths)}: give two")
+    names = short_names(args.paths)
     scores = [read_score(path) for path in args.paths]
     found = {
         name: compare(scores[0], score, protocol=args.protocol, measure=args.measure)
@@ -59,20 +64,23 @@ def run(args: argparse.Namespace) -> int:
         write_json(
             args.json, {"base": names[0], "others": {name: asdict(own) for name, own in found.items()}}
         )
+    if args.html:
+        _write_page(args, names)
     return 0
 
 
-def _names(paths: list[Path]) -> list[str]:
-    """As much of the ends of the paths as tells them apart; a date alone is no name."""
-    from davis_exp.results.leaderboard import subject
+def _write_page(args: argparse.Namespace, names: list[str]) -> None:
+    from davis_exp.progress import progress_bar
+    from davis_exp.results.artifact import Results
+    from davis_exp.results.output import write_text
+    from davis_exp.results.pages.subject import Run, open_subject, truth_of
+    from davis_exp.results.pages.versus import versus
 
-    parts = [subject(path).parts for path in paths]
-    if len(set(parts)) < len(parts):
-        raise BadInput("compare: one score is given twice")
-    dated = any(re.match(r"\d{4}-\d\d-\d\d_", own[-1]) for own in parts)
-    depth = next(
-        n
-        for n in range(1 + dated, max(map(len, parts)) + 2)
-        if len({own[-n:] for own in parts}) == len(parts)
-    )
-    return ["/".join(own[-depth:]) for own in parts]
+    first = args.paths[0]
+    data = source(args.truth, Run.of(first), first)
+    sequences = truth_of(data, Results.open(first))
+    a, b = (open_subject(path, name, sequences) for path, name in zip(args.paths, names, strict=True))
+    with progress_bar("page") as progress:
+        text = versus(a, b, sequences, progress=progress)
+    write_text(args.html, text)
+    print(f"{args.html}: {len(text.encode()) / 1e6:.1f} MB", flush=True)

@@ -5,21 +5,43 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 760, 400
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 50
+# A page gives the colours (page.css); a picture that stands alone has those that follow the commas.
 STYLE = """
-svg.chart { font: 12px system-ui, sans-serif; color: #333; background: #fff; }
-svg.chart { width: 760px; max-width: 100%; height: auto; }
+svg.chart { font: 12px system-ui, sans-serif; color: var(--ink, #333); background: var(--paper, #fff); }
+svg.chart { max-width: 100%; height: auto; }
 svg.chart text { fill: currentColor; }
-svg.chart .axis { stroke: #999; fill: none; }
-svg.chart .grid { stroke: #ddd; }
-svg.chart .limit { stroke: #c0392b; stroke-dasharray: 5 4; }
-svg.chart .front { stroke: #1f5fa8; fill: none; stroke-width: 1.5; }
-svg.chart .point { fill: #7a8a99; fill-opacity: .65; }
-svg.chart .point.best { fill: #1f5fa8; fill-opacity: 1; }
-svg.chart .point.bad { fill: #c0392b; fill-opacity: .45; }
-svg.chart .mean { stroke: #1f5fa8; stroke-width: 2; }
+svg.chart .axis { stroke: var(--faint, #999); fill: none; }
+svg.chart .grid { stroke: var(--line, #ddd); }
+svg.chart .limit { stroke: var(--bad, #c0392b); stroke-dasharray: 5 4; }
+svg.chart .front { stroke: var(--first, #1f5fa8); fill: none; stroke-width: 1.5; }
+svg.chart .point { fill: var(--faint, #7a8a99); fill-opacity: .65; }
+svg.chart .point.best { fill: var(--first, #1f5fa8); fill-opacity: 1; }
+svg.chart .point.bad { fill: var(--bad, #c0392b); fill-opacity: .45; }
+svg.chart .mean { stroke: var(--first, #1f5fa8); stroke-width: 2; }
+svg.chart .series { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
+svg.chart .series { stroke: var(--faint, #7a8a99); }
+svg.chart .series.first { stroke: var(--first, #1f5fa8); }
+svg.chart .series.second { stroke: var(--second, #b34700); }
+svg.chart .series.other { stroke-width: 1.3; stroke-dasharray: 4 3; }
+svg.chart .series.raw { stroke-width: 1; stroke-opacity: .45; }
+svg.chart .cursor { stroke: currentColor; stroke-width: 1; }
 """.strip()
+
+
+@dataclass(frozen=True)
+class Area:
+    """Pixels: of a whole picture, and of the margins that the axes are written in."""
+
+    width: int = 760
+    height: int = 400
+    left: int = 70
+    right: int = 20
+    top: int = 20
+    bottom: int = 50
+
+
+LARGE = Area()
+SMALL = Area(440, 280, 46, 10, 26, 40)
 
 
 @dataclass(frozen=True)
@@ -31,6 +53,15 @@ class Point:
     text: str
     kind: str = ""
     label: str = ""  # written beside it, where there is room
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve through (x, y) points; a y of None leaves a gap. Its kind is "first", "second", "other" or "raw"."""
+
+    name: str  # in the legend; "" leaves it out
+    points: Sequence[tuple[float, float | None]]
+    kind: str = "first"
 
 
 @dataclass(frozen=True)
@@ -84,12 +115,12 @@ def scatter(
     limit_text: str = "limit",
 ) -> str:
     """Points, the front as a staircase through those on it, and a limit of x drawn in."""
-    place = _placer(x, y)
-    body = [_frame(x, y, place)]
+    place = _placer(x, y, LARGE)
+    body = [_frame(x, y, place, LARGE)]
     if limit is not None and x.low <= limit <= x.high:
         at, top = place(limit, y.high)
         body.append(
-            f'<line class="limit" x1="{at:.1f}" y1="{top:.1f}" x2="{at:.1f}" y2="{HEIGHT - BOTTOM}"/>'
+            f'<line class="limit" x1="{at:.1f}" y1="{top:.1f}" x2="{at:.1f}" y2="{LARGE.height - LARGE.bottom}"/>'
         )
         body.append(
             f'<text x="{at - 5:.1f}" y="{top + 12:.1f}" text-anchor="end">{html.escape(limit_text)}</text>'
@@ -101,14 +132,14 @@ def scatter(
         body.append(f'<path class="front" d="{path}"/>')
     body += [_mark(point, *place(point.x, point.y)) for point in points]
     body += _labels(points, place)
-    return _svg(body)
+    return _svg(body, LARGE, f"{y.title} against {x.title}")
 
 
 def strips(groups: Mapping[str, Sequence[Point]], y: Axis, title: str) -> str:
     """A column of points for each group, with its mean as a bar; the points' x is passed over."""
     x = Axis(title, -0.5, len(groups) - 0.5)
-    place = _placer(x, y)
-    body = [_frame(x, y, place, ticks=list(enumerate(groups)))]
+    place = _placer(x, y, LARGE)
+    body = [_frame(x, y, place, LARGE, ticks=list(enumerate(groups)))]
     for i, points in enumerate(groups.values()):
         for j, point in enumerate(points):
             spread = (j - (len(points) - 1) / 2) * min(0.06, 0.5 / len(points))
@@ -117,7 +148,25 @@ def strips(groups: Mapping[str, Sequence[Point]], y: Axis, title: str) -> str:
             left, at = place(i - 0.3, sum(point.y for point in points) / len(points))
             right, _ = place(i + 0.3, y.low)
             body.append(f'<line class="mean" x1="{left:.1f}" y1="{at:.1f}" x2="{right:.1f}" y2="{at:.1f}"/>')
-    return _svg(body)
+    return _svg(body, LARGE, f"{y.title} by {title}")
+
+
+def lines(series: Sequence[Line], x: Axis, y: Axis, title: str, area: Area = SMALL) -> str:
+    """Curves with a legend above them, and a hairline (class `cursor`) for a page to move."""
+    place = _placer(x, y, area)
+    body = [_frame(x, y, place, area)]
+    for line in sorted(series, key=lambda line: line.kind, reverse=True):  # the first is drawn last
+        body.append(f'<path class="series {line.kind}" d="{_path(line.points, place)}"/>')
+    at = area.left
+    for line in series:
+        if line.name:
+            body.append(f'<path class="series {line.kind}" d="M{at} {area.top - 14} h18"/>')
+            body.append(f'<text x="{at + 23}" y="{area.top - 10}">{html.escape(line.name)}</text>')
+            at += 40 + round(6.8 * len(line.name))
+    body.append(
+        f'<line class="cursor" y1="{area.top}" y2="{area.height - area.bottom}" visibility="hidden"/>'
+    )
+    return _svg(body, area, title)
 
 
 def standalone(svg: str) -> str:
@@ -137,26 +186,30 @@ def short(value: float) -> str:
 Place = Callable[[float, float], tuple[float, float]]
 
 
-def _placer(x: Axis, y: Axis) -> Place:
-    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    return lambda vx, vy: (LEFT + x(vx) * width, TOP + (1 - y(vy)) * height)
+def _placer(x: Axis, y: Axis, area: Area) -> Place:
+    width, height = area.width - area.left - area.right, area.height - area.top - area.bottom
+    return lambda vx, vy: (area.left + x(vx) * width, area.top + (1 - y(vy)) * height)
 
 
-def _frame(x: Axis, y: Axis, place: Place, ticks: Sequence[tuple[float, str]] | None = None) -> str:
+def _frame(
+    x: Axis, y: Axis, place: Place, area: Area, ticks: Sequence[tuple[float, str]] | None = None
+) -> str:
     """Axes, grid and titles; `ticks` names the places on x that are no numbers."""
-    floor, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    floor, left, right, top = area.height - area.bottom, area.left, area.width - area.right, area.top
     lines = []
     for tick in y.ticks():
         _, at = place(x.low, tick)
-        lines.append(f'<line class="grid" x1="{LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}"/>')
-        lines.append(f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{short(tick)}</text>')
+        lines.append(f'<line class="grid" x1="{left}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}"/>')
+        lines.append(f'<text x="{left - 8}" y="{at + 4:.1f}" text-anchor="end">{short(tick)}</text>')
     for value, name in ticks if ticks is not None else [(tick, short(tick)) for tick in x.ticks()]:
         at, _ = place(value, y.low)
         lines.append(f'<text x="{at:.1f}" y="{floor + 18}" text-anchor="middle">{html.escape(name)}</text>')
-    lines.append(f'<path class="axis" d="M{LEFT} {TOP} V{floor} H{right}"/>')
-    middle = (LEFT + right) / 2
-    lines.append(f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle">{html.escape(x.title)}</text>')
-    turned = f'transform="translate(16 {(TOP + floor) / 2}) rotate(-90)"'
+    lines.append(f'<path class="axis" d="M{left} {top} V{floor} H{right}"/>')
+    middle = (left + right) / 2
+    lines.append(
+        f'<text x="{middle}" y="{area.height - 8}" text-anchor="middle">{html.escape(x.title)}</text>'
+    )
+    turned = f'transform="translate(14 {(top + floor) / 2}) rotate(-90)"'
     lines.append(f'<text {turned} text-anchor="middle">{html.escape(y.title)}</text>')
     return "\n".join(lines)
 
@@ -174,7 +227,7 @@ def _labels(points: Sequence[Point], place: Place) -> list[str]:
     for point in points:
         x, y = place(point.x, point.y)
         width = 6.5 * len(point.label)
-        start = x + 7 if x + 7 + width < WIDTH else x - 7 - width
+        start = x + 7 if x + 7 + width < LARGE.width else x - 7 - width
         free = all(abs(y - oy) > 13 or start > end or start + width < begin for begin, end, oy in taken)
         if point.label and free:
             taken.append((start, start + width, y))
@@ -182,6 +235,20 @@ def _labels(points: Sequence[Point], place: Place) -> list[str]:
     return lines
 
 
-def _svg(body: Sequence[str]) -> str:
-    head = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
+def _path(points: Sequence[tuple[float, float | None]], place: Place) -> str:
+    """A polyline with a gap wherever there is no value; a point between two gaps is a dot."""
+    words, drawing = [], False
+    for px, py in points:
+        known = py is not None and math.isfinite(py)
+        if known and py is not None:
+            at = "{:.1f} {:.1f}".format(*place(px, py))
+            words.append(f"L{at}" if drawing else f"M{at}h0")
+        drawing = known
+    return "".join(words)
+
+
+def _svg(body: Sequence[str], area: Area, title: str) -> str:
+    size = f'width="{area.width}" height="{area.height}" viewBox="0 0 {area.width} {area.height}"'
+    name = html.escape(title, quote=True)
+    head = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{name}">'
     return "\n".join([head, *body, "</svg>"])

@@ -1,11 +1,15 @@
 """Two results on the same clips: which is ahead, by how much, and whether that means anything."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from davis_exp.errors import BadInput
+from davis_exp.results.leaderboard import subject
 
 MEASURES = ("J", "F", "J&F")
 RESAMPLES = 10_000
@@ -84,6 +88,20 @@ def compare(
         better / frames,
         _decisive(dict(zip(means, differences * weight, strict=True))),
     )
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """As much of the ends of the paths as tells them apart; a date alone is no name."""
+    parts = [subject(path).parts for path in paths]
+    if len(set(parts)) < len(parts):
+        raise BadInput("one score is given twice: name each run once")
+    dated = any(re.match(r"\d{4}-\d\d-\d\d_", own[-1]) for own in parts)
+    depth = next(
+        n
+        for n in range(1 + dated, max(map(len, parts)) + 2)
+        if len({own[-n:] for own in parts}) == len(parts)
+    )
+    return ["/".join(own[-depth:]) for own in parts]
 
 
 def _paired(

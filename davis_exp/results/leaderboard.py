@@ -11,6 +11,7 @@ from typing import Any
 
 from davis_exp.errors import BadInput, quoted
 from davis_exp.results.artifact import Results
+from davis_exp.results.pages.shell import escape, page, table
 from davis_exp.results.reader import RESULTS
 from davis_exp.results.table import aligned, percent
 
@@ -133,26 +134,10 @@ def as_markdown(board: list[dict[str, Any]]) -> str:
 
 def as_html(board: list[dict[str, Any]], title: str = "Leaderboard") -> str:
     """The board as a page of its own."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in COLUMNS)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row).values()) + "</tr>"
-        for row in board
-    )
-    problems = "".join(f"\n<p>{html.escape(problem)}</p>" for problem in _problems(board))
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{html.escape(title)}</title>
-<style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; width: 100%; }}
-th, td {{ text-align: right; padding: .35rem .6rem; border-bottom: 1px solid #8884; }}
-th:nth-child(2), td:nth-child(2), th:last-child, td:last-child {{ text-align: left; }}
-</style></head>
-<body><h1>{html.escape(title)}</h1>
-<table><thead><tr>{head}</tr></thead><tbody>
-{body}
-</tbody></table>{problems}</body></html>
-"""
+    columns = [(name, "text" if name in ("name", "who") else "") for name in COLUMNS]
+    board_table = table(columns, [list(_cells(row).values()) for row in board])
+    problems = [f"<p>{escape(problem)}</p>" for problem in _problems(board)]
+    return page(title, [f"<h1>{escape(title)}</h1>", board_table, *problems])
 
 
 def _row(entry: Entry, rank: int | None) -> dict[str, Any]:

@@ -1,27 +1,16 @@
 """The page of a sweep: its table and pictures, in one file that asks for nothing from outside."""
 
-import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from davis_exp.results import charts
 from davis_exp.results.charts import Axis, Point, scatter, strips
+from davis_exp.results.pages import shell
+from davis_exp.results.pages.shell import Column, Html, escape, folded, section, table
 from davis_exp.results.summary import WAITING, Group, Row, front, groups, headings
 from davis_exp.results.table import percent
 
 TAIL = 30  # lines of a failed job's log
 MANY = 8  # values of an override from which on numbers become an axis
-CSS = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .7rem; border-bottom: 1px solid #ddd; }
-th { position: sticky; top: 0; background: #fff; }
-.text { text-align: left; }
-.finished { color: #1d7a3a; } .failed, .bad_input, .interrupted { color: #c0392b; } .over_budget { color: #8a5a00; }
-.aside { color: #888; }
-pre { background: #f6f6f6; padding: .7rem; overflow-x: auto; font-size: 12px; }
-.wide { overflow-x: auto; }
-"""
 
 
 def page(name: str, rows: Sequence[Row]) -> str:
@@ -33,69 +22,62 @@ def page(name: str, rows: Sequence[Row]) -> str:
     states = [row.state for row in rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     cost = sum(row.seconds or 0.0 for row in rows)
-    sections = [
-        f"<h1>Sweep {html.escape(name)}</h1>",
-        f"<p>{len(rows)} jobs: {html.escape(counts)}; {cost / 60:,.1f} minutes altogether. The order, the front "
-        "and the effects go by J on held-out training clips.</p>",
-        _table(rows),
-        _seeds(groups(rows)),
-        _parameters(rows),
-        *_effects(rows),
-        *_failures(rows),
-    ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width"><title>Sweep {html.escape(name)}</title>\n'
-        f"<style>{CSS}{charts.STYLE}</style></head>\n<body>\n"
-        + "\n".join(filter(None, sections))
-        + "\n</body></html>\n"
+    return shell.page(
+        f"Sweep {name}",
+        [
+            f"<h1>Sweep {escape(name)}</h1>",
+            f"<p>{len(rows)} jobs: {escape(counts)}; {cost / 60:,.1f} minutes altogether. The order, the front "
+            "and the effects go by J on held-out training clips.</p>",
+            _table(rows),
+            section("Seeds together", _seeds(groups(rows))),
+            section("Score against parameters", *_parameters(rows)),
+            *_effects(rows),
+            section("What went wrong", *_failures(rows)),
+        ],
     )
 
 
 def _table(rows: Sequence[Row]) -> str:
     keys = list(dict.fromkeys(key for row in rows for key in row.choices))
     scores = headings(rows)
-    columns: list[tuple[str, str, Callable[[Row], str]]] = [("job", "", lambda row: row.job)]
-    columns += [(key, "text", lambda row, key=key: row.choices.get(key, "")) for key in keys]  # type: ignore[misc]
-    columns += [
-        ("state", "text", lambda row: row.state),
-        ("hold-out J", "", lambda row: percent(row.objective)),
-        ("parameters", "", lambda row: _number(row.parameters)),
-        ("GFLOPs", "", lambda row: "-" if row.flops is None else f"{row.flops / 1e9:,.2f}"),
-    ]
-    columns += [(h, "aside", lambda row, h=h: percent(row.scores.get(h))) for h in scores]  # type: ignore[misc]
-    columns += [("seconds", "", lambda row: "-" if row.seconds is None else f"{row.seconds:,.0f}")]
-    head = "".join(f'<th class="{css}">{html.escape(title)}</th>' for title, css, _ in columns)
-    body = "\n".join(
-        "<tr>"
-        + "".join(
-            f'<td class="{css} {html.escape(row.state) if title == "state" else ""}">{html.escape(cell(row))}</td>'
-            for title, css, cell in columns
-        )
-        + "</tr>"
-        for row in rows
+    columns: list[Column] = ["job", *((key, "text") for key in keys), ("state", "text"), "hold-out J"]
+    columns += ["parameters", "GFLOPs", *((heading, "aside") for heading in scores), "seconds"]
+    return table(
+        columns,
+        [
+            [
+                row.job,
+                *(row.choices.get(key, "") for key in keys),
+                Html(f'<span class="{escape(row.state)}">{escape(row.state)}</span>'),
+                percent(row.objective),
+                _number(row.parameters),
+                "-" if row.flops is None else f"{row.flops / 1e9:,.2f}",
+                *(percent(row.scores.get(heading)) for heading in scores),
+                "-" if row.seconds is None else f"{row.seconds:,.0f}",
+            ]
+            for row in rows
+        ],
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
 def _seeds(groups: Sequence[Group]) -> str:
     if not groups:
         return ""
     keys = list(groups[0].choices)
-    head = "".join(f'<th class="text">{html.escape(key)}</th>' for key in keys)
-    body = "\n".join(
-        "<tr>"
-        + "".join(f'<td class="text">{html.escape(group.choices[key])}</td>' for key in keys)
-        + f"<td>{percent(group.mean)} ± {percent(group.deviation)}</td><td>{group.number}</td></tr>"
-        for group in groups
-    )
-    return (
-        f"<h2>Seeds together</h2><table><thead><tr>{head}<th>hold-out J, mean ± deviation</th><th>seeds</th></tr>"
-        f"</thead><tbody>\n{body}\n</tbody></table>"
+    return table(
+        [*((key, "text") for key in keys), "hold-out J, mean ± deviation", "seeds"],
+        [
+            [
+                *(group.choices[key] for key in keys),
+                f"{percent(group.mean)} ± {percent(group.deviation)}",
+                group.number,
+            ]
+            for group in groups
+        ],
     )
 
 
-def _parameters(rows: Sequence[Row]) -> str:
+def _parameters(rows: Sequence[Row]) -> list[str]:
     best = {row.job for row in front(rows)}
     points = [
         Point(
@@ -109,7 +91,7 @@ def _parameters(rows: Sequence[Row]) -> str:
         if row.objective is not None and row.parameters is not None
     ]
     if not points:
-        return ""
+        return []
     limits = {row.limit for row in rows}
     limit = limits.pop() if len(limits) == 1 else None
     picture = scatter(
@@ -120,12 +102,12 @@ def _parameters(rows: Sequence[Row]) -> str:
         limit=limit,
         limit_text="budget",
     )
-    return f"<h2>Score against parameters</h2><p>With the Pareto front; numbers are jobs.</p>\n{picture}"
+    return ["<p>With the Pareto front; numbers are jobs.</p>", picture]
 
 
 def _effects(rows: Sequence[Row]) -> list[str]:
     done = [row for row in rows if row.objective is not None]
-    sections = []
+    sections: list[str] = []
     for key in dict.fromkeys(key for row in done for key in row.choices):
         values = list(dict.fromkeys(row.choices[key] for row in done))
         if len(values) < 2:
@@ -141,23 +123,23 @@ def _effects(rows: Sequence[Row]) -> list[str]:
             picture = strips(
                 {v: [_point(r) for r in done if r.choices[key] == v] for v in ordered}, axis, key
             )
-        sections.append(f"<h2>Effect of {html.escape(key)}</h2>\n{picture}")
+        sections.append(section(f"Effect of {key}", picture))
     return sections
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:
-    sections = []
+    sections: list[str] = []
     for row in rows:
         if not row.failed or row.state in WAITING:
             continue
         title = f"Job {row.job} ({row.state}): {row.error}"
         parts = [
-            ("traceback", _read(row.folder / "error.txt")),
-            ("end of its log", _read(row.folder / "train.log")),
+            ("its traceback", row.folder / "error.txt"),
+            ("the end of its log", row.folder / "train.log"),
         ]
-        shown = "".join(f"<p>{label}</p><pre>{html.escape(text)}</pre>" for label, text in parts if text)
-        sections.append(f"<details><summary>{html.escape(title)}</summary>{shown}</details>")
-    return ["<h2>What went wrong</h2>", *sections] if sections else []
+        read = [(label, _read(file)) for label, file in parts]
+        sections.append(folded(title, "\n\n".join(f"{label}:\n{text}" for label, text in read if text)))
+    return sections
 
 
 def _point(row: Row, x: float = 0.0) -> Point:

@@ -11,7 +11,11 @@ from davis_exp.data.export import write_contest, write_davis
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.errors import BadInput
 
-COUNTS = {"images": (3, 1, 1), "mix": (3 + 4, 1, 2), "zoo": (3 + 4, 1, 2)}  # to train on, held out, to test on
+COUNTS = {
+    "images": (3, 1, 1),
+    "mix": (3 + 4, 1, 2),
+    "zoo": (3 + 4, 1, 2),
+}  # to train on, held out, to test on
 LOADING = ("data.workers=0", "data.size=[32,64]", "data.batch_size=3", "data.clip_length=5")
 
 

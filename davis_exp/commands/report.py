@@ -1,0 +1,101 @@
+"""davis-exp report: a page about a run or results, in one file."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from davis_exp.commands.options import add_truth
+from davis_exp.commands.truth import source
+from davis_exp.errors import BadInput
+
+if TYPE_CHECKING:
+    from davis_exp.results.pages.subject import Run
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="RUN_OR_RESULTS", help="a run's folder, or results")
+    add_truth(parser)
+    parser.add_argument(
+        "--against",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="OTHER",
+        help="a run, results or score.json to stand beside it (may be repeated)",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="PAGE",
+        help="default: report.html in the run's folder, or beside results",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from davis_exp.launch import status
+    from davis_exp.progress import progress_bar
+    from davis_exp.results.artifact import Results
+    from davis_exp.results.comparison import short_names
+    from davis_exp.results.leaderboard import subject
+    from davis_exp.results.output import write_text
+    from davis_exp.results.pages.report import report
+    from davis_exp.results.pages.subject import Run, open_subject, truth_of
+
+    found = Run.of(args.path)
+    results = Results.open(args.path)
+    sequences = truth_of(source(args.truth, found, args.path), results)
+    names = short_names([args.path, *args.against])
+    others = {
+        name: _other_score(path, name, sequences) for name, path in zip(names[1:], args.against, strict=True)
+    }
+    folder = subject(args.path)
+    record = status.current(folder) if found else {}
+    cost, limit = _cost(found)
+    beside = args.path.resolve()
+    out = args.out or (folder / "report.html" if found else beside.with_name(f"{beside.stem}.html"))
+    with progress_bar("report") as progress:
+        text = report(
+            open_subject(args.path, names[0], sequences, fresh=args.truth is not None),
+            sequences,
+            others=others,
+            run=found,
+            status=record,
+            cost=cost,
+            limit=limit,
+            progress=progress,
+        )
+    write_text(out, text)
+    print(f"{out}: {len(text.encode()) / 1e6:.1f} MB", flush=True)
+    return 0
+
+
+def _other_score(path: Path, name: str, sequences: list[Any]) -> dict[str, Any]:
+    """The score kept at `path`, or that of the results there. Raises BadInput if it is neither."""
+    from davis_exp.results.leaderboard import SCORE, read_score
+    from davis_exp.results.pages.subject import open_subject
+
+    if (path.is_file() and path.suffix == ".json") or (path / SCORE).is_file():
+        return read_score(path)
+    return open_subject(path, name, sequences).score
+
+
+def _cost(run: "Run | None") -> tuple[dict[str, Any] | None, int | None]:
+    """What the run's model costs, counted anew, and its limit; None for what cannot be known here."""
+    if run is None or not run.config.keys() & {"model", "checkpoint"}:
+        return None, None
+    from omegaconf import OmegaConf
+
+    from davis_exp import build, checkpoints
+
+    try:
+        tested = run.config.get("checkpoint")  # `test` has its model from there
+        config = checkpoints.read(tested)["config"] if tested else run.config
+        limit = (config.get("budget") or {}).get("limit")
+        return build.cost(OmegaConf.create(config)).to_dict(), limit
+    except BadInput as error:
+        log.warning("no cost table: %s", error)
+        return None, None

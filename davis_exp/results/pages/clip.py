@@ -1,0 +1,146 @@
+"""One sequence on a page: a player, its scores frame by frame, and a strip of stills."""
+
+import re
+from collections.abc import Sequence as List
+from typing import Any
+
+from davis_exp.data.sequences import Sequence
+from davis_exp.results import overlay
+from davis_exp.results.charts import SMALL, Axis, Line, lines
+from davis_exp.results.pages.film import film, spread, still
+from davis_exp.results.pages.shell import Html, data, escape
+from davis_exp.results.pages.subject import Subject
+from davis_exp.results.table import percent
+
+STRIP = 6
+VIEWS = {  # how a player draws masks: player.js
+    "errors": "errors",
+    "outlines": "outlines",
+    "cutout": "prediction",
+    "frame": "frame",
+}
+KEY = {
+    "truth": overlay.TRUTH,
+    "prediction": overlay.PREDICTION,
+    "false positive": overlay.FALSE_POSITIVE,
+    "false negative": overlay.FALSE_NEGATIVE,
+}
+
+
+def anchor(name: str) -> str:
+    """The id of a sequence's part of the page."""
+    return "clip-" + re.sub(r"[^\w-]", "_", name)
+
+
+def toolbar() -> Html:
+    """What all players of a page show, and what the colours mean."""
+    views = "".join(
+        f'<label><input type="radio" name="view" value="{value}"{" checked" * (value == "errors")}>{said}</label>'
+        for value, said in VIEWS.items()
+    )
+    key = "".join(
+        f'<span><i style="background:rgb{colour}"></i>{escape(name)}</span>' for name, colour in KEY.items()
+    )
+    colours = data("colours", {name.replace(" ", "_"): colour for name, colour in KEY.items()})
+    return Html(
+        f'<div class="toolbar"><fieldset><legend>Show</legend>{views}</fieldset><div class="key">{key}</div></div>'
+        f"{colours}<noscript><p>Without scripts the stills show, but the players do not play.</p></noscript>"
+    )
+
+
+def clip(
+    sequence: Sequence,
+    subjects: List[Subject],
+    width: int,
+    *,
+    summary: str,
+    curves: List[Line],
+    order: List[float],
+    captions: List[str],
+    strip: str,
+) -> Html:
+    """The part of a page about one sequence.
+
+    Args:
+        subjects: whose masks are shown, side by side.
+        width: of the pictures, in pixels.
+        summary: a line below the heading.
+        curves: drawn frame by frame, in percent.
+        order: of the frames in the strip, lowest first.
+        captions: of each frame: what it scored.
+        strip: what the strip shows, in words.
+    """
+    name, shot = sequence.name, film(sequence, subjects, width)
+    chosen = spread(order, STRIP)
+    content = {
+        "pictures": shot.pictures,
+        "masks": shot.masks,
+        "captions": captions,
+        "frames": [frame.rpartition("/")[2] for frame in sequence.frame_ids],
+        "names": [subject.name for subject in subjects],
+        "clip": name,
+    }
+    panes = "".join(
+        f'<figure><canvas width="{shot.width}" height="{shot.height}" role="img" '
+        f'aria-label="{escape(name)}, {escape(subject.name)}"></canvas>'
+        + (f"<figcaption>{escape(subject.name)}</figcaption>" if len(subjects) > 1 else "")
+        + "</figure>"
+        for subject in subjects
+    )
+    chart = lines(
+        curves,
+        Axis("frame", 0, max(1, len(sequence) - 1)),
+        Axis("percent", 0, 100),
+        f"{name}: " + ", ".join(curve.name for curve in curves if curve.name) + " of each frame",
+    )
+    place = anchor(name)
+    return Html(
+        f'<article id="{place}" data-player="{place}-data">\n<h3>{escape(name)}</h3>\n'
+        f'<p class="soft">{escape(summary)}</p>\n'
+        f'<div class="stage{" pair" * (len(subjects) > 1)}">\n<div class="player" role="group" '
+        f'aria-label="Player of {escape(name)}">\n<div class="panes">{panes}</div>\n'
+        f"{_controls(name, len(sequence), chosen[0])}</div>\n"
+        f'<div class="chart" data-left="{SMALL.left}" data-right="{SMALL.width - SMALL.right}">{chart}</div>\n'
+        f'</div>\n<p class="soft">{escape(strip)}</p>\n<ul class="strip">'
+        + "".join(_still(sequence, i, subjects, captions[i]) for i in chosen)
+        + f"</ul>\n{data(f'{place}-data', content)}</article>"
+    )
+
+
+def caption(values: dict[str, float | None]) -> str:
+    """Measures of a frame in words: "J 83.10, F 72.00"."""
+    return ", ".join(f"{name} {percent(value)}" for name, value in values.items())
+
+
+def curve(name: str, values: List[float | None], kind: str) -> Line:
+    """Shares of 1 as a curve in percent, over frames."""
+    return Line(name, [(i, None if v is None else 100 * v) for i, v in enumerate(values)], kind)
+
+
+def _controls(name: str, frames: int, first: int) -> str:
+    return (
+        '<div class="controls"><button type="button" data-do="back" aria-label="Previous frame">◀</button>'
+        '<button type="button" data-do="play">Play</button>'
+        '<button type="button" data-do="on" aria-label="Next frame">▶</button>'
+        f'<input type="range" min="0" max="{frames - 1}" value="{first}" step="1" '
+        f'aria-label="Frame of {escape(name)}"><output aria-live="off"></output></div>\n'
+    )
+
+
+def _still(sequence: Sequence, i: int, subjects: List[Subject], said: str) -> str:
+    frame = sequence.frame_ids[i].rpartition("/")[2]
+    pictures = ""
+    for subject in subjects:
+        picture, width, height = still(sequence, i, subject)
+        alt = f"{sequence.name}, frame {frame}: outlines of the truth and of {subject.name}, errors coloured"
+        pictures += f'<img src="{picture}" width="{width}" height="{height}" alt="{escape(alt)}">'
+    return (
+        f'<li><button type="button" data-frame="{i}" title="Show in the player">{pictures}'
+        f"<span>{escape(frame)}: {escape(said)}</span></button></li>"
+    )
+
+
+def mean(*values: float | None) -> float:
+    """The mean of what is known; 1 where nothing is, so that such frames come last."""
+    known: list[Any] = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else 1.0

@@ -1,0 +1,137 @@
+"""What a page is about: masks with their scores, and the run that they come from."""
+
+import csv
+import math
+from collections.abc import Sequence as List
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from davis_exp.data.sequences import Sequence, Source
+from davis_exp.errors import BadInput
+from davis_exp.metrics.protocols import THRESHOLD
+from davis_exp.results.artifact import Results
+from davis_exp.results.check import refuse
+from davis_exp.results.leaderboard import SCORE, read_score, subject
+from davis_exp.results.matching import match
+from davis_exp.results.scoring import score
+
+CONFIG = ".hydra/config.yaml"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Results on labelled sequences, and their score (the content of score.json)."""
+
+    name: str
+    score: dict[str, Any]
+    results: Results
+    indices: dict[int, int]  # of a frame in the data set → in the results
+
+    def mask(self, sequence: Sequence, i: int) -> np.ndarray:
+        """The predicted mask of a frame, (H, W) bool. Raises BadInput if it cannot be read."""
+        return self.results.confidence(self.indices[sequence.index[i]]) >= THRESHOLD
+
+    def values(self, sequence: str, measure: str) -> list[float | None]:
+        """A measure ("J", "F") of each frame of a sequence."""
+        return self.score["sequences"][sequence]["raw"][measure]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, as far as a page shows it; whatever is not there is empty."""
+
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    text: str = ""  # of the config
+    overrides: list[str] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)  # group → option
+    directory: Path = Path()  # where it was started
+    metrics: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # name → (step, value)
+
+    @classmethod
+    def of(cls, path: Path) -> "Run | None":
+        """The run that `path` is, or that holds these results; None where there is no run's config."""
+        folder = subject(path)
+        if not (folder / CONFIG).is_file():
+            return None
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+        try:
+            config = yaml.safe_load(text)
+            overrides = yaml.safe_load(_text(folder / ".hydra/overrides.yaml")) or []
+            hydra = (yaml.safe_load(_text(folder / ".hydra/hydra.yaml")) or {}).get("hydra", {})
+            runtime = hydra.get("runtime", {})
+            choices = {k: str(v) for k, v in runtime.get("choices", {}).items()}
+        except (yaml.YAMLError, AttributeError) as error:
+            raise BadInput(f"{folder / '.hydra'} cannot be read: {' '.join(str(error).split())}") from error
+        directory = Path(runtime.get("cwd", "."))
+        return cls(folder, config, text, overrides, choices, directory, _metrics(folder / "metrics.csv"))
+
+
+def open_subject(path: Path, name: str, sequences: List[Sequence], *, fresh: bool = False) -> Subject:
+    """The results at `path` on `sequences`, with the score kept beside them, or scored anew where that is of others.
+
+    Raises BadInput for results that cannot be read or do not match.
+    """
+    results = Results.open(path)
+    matched = match(results, sequences)
+    refuse(results.path, matched.defects)
+    kept = subject(path) / SCORE
+    if kept.is_file() and not fresh:
+        scored = read_score(kept)
+        if is_of(scored, sequences):
+            return Subject(name, scored, results, matched.indices)
+    return Subject(name, score(results, sequences), results, matched.indices)
+
+
+def is_of(scored: dict[str, Any], sequences: List[Sequence]) -> bool:
+    """Whether a score tells every frame of just these sequences."""
+    own = scored["sequences"]
+    try:
+        return {name: tuple(own[name]["frames"]) for name in own} == {
+            sequence.name: tuple(sequence.frame_ids) for sequence in sequences
+        } and all(len(own[s.name]["raw"]["J"]) == len(s) for s in sequences)
+    except (KeyError, TypeError):
+        return False
+
+
+def truth_of(source: Source, results: Results) -> list[Sequence]:
+    """The labelled sequences that results are of: all test clips, or those of the train stage that were held out.
+
+    Raises BadInput if the source has no masks, or other frames.
+    """
+    wanted = set(results.frames or ())
+    sequences = source.sequences("test")
+    if wanted and not wanted & {frame for sequence in sequences for frame in sequence.frame_ids}:
+        held = [s for s in source.sequences("train") if wanted.issuperset(s.frame_ids)]
+        sequences = held or sequences
+    for sequence in sequences:
+        if not sequence.labelled:
+            raise BadInput(
+                f"{sequence.name} has no masks to compare with: give a labelled data set as --truth"
+            )
+    return sequences
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _metrics(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """Every finite number of metrics.csv by its column, with the step it was logged at."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    if not path.is_file():
+        return found
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            for name, text in row.items():
+                try:
+                    step, value = float(row.get("step") or ""), float(text or "")
+                except (TypeError, ValueError):
+                    continue
+                if name not in ("step", "epoch", None) and math.isfinite(step + value):
+                    found.setdefault(name, []).append((step, value))
+    return found

@@ -1,0 +1,184 @@
+"""Pages as people meet them: in a browser, with a keyboard, on a phone, by day and by night."""
+
+import numpy as np
+import pytest
+
+from davis_exp.cli import main
+from davis_exp.data.sources import open_source
+from davis_exp.results.artifact import ResultsWriter
+
+# What axe's basic rules ask for, as far as pages like ours can break them: a line for each breach.
+RULES = """
+(() => {
+  const said = [];
+  const shown = (e) => e.getClientRects().length > 0;
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const name = (e) => (e.getAttribute("aria-label") || e.textContent || e.title || "").trim();
+  if (!document.documentElement.lang) said.push("no language");
+  if (!document.title) said.push("no title");
+  if (all("h1").length !== 1) said.push("not one h1");
+  if (all("main").length !== 1) said.push("not one main");
+  for (const e of all("img")) {
+    if (!e.alt) said.push("no alt: " + e.src.slice(0, 30));
+    if (!e.naturalWidth) said.push("not loaded: " + e.alt);
+  }
+  for (const e of all("[role=img], button, a, summary")) if (!name(e)) said.push("no name: " + e.outerHTML.slice(0, 80));
+  for (const e of all("input")) if (!(name(e) || e.labels.length)) said.push("no label: " + e.outerHTML);
+  let level = 1;
+  for (const e of all("h1, h2, h3, h4")) {
+    if (e.tagName[1] - level > 1) said.push("heading leaps: " + e.textContent);
+    level = Number(e.tagName[1]);
+  }
+  const ids = all("[id]").map((e) => e.id);
+  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) said.push("id twice: " + id);
+  for (const e of all('a[href^="#"]')) if (!document.getElementById(e.hash.slice(1))) said.push("leads nowhere: " + e);
+  const light = (colour) => {
+    const parts = colour.match(/[0-9.]+/g).map(Number).slice(0, 3).map((v) => v / 255);
+    const linear = parts.map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  };
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const own = getComputedStyle(e).backgroundColor;
+      if (own !== "rgba(0, 0, 0, 0)") return own;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode()); ) {
+    const e = node.parentElement;
+    if (!node.textContent.trim() || !shown(e) || ["SCRIPT", "STYLE"].includes(e.tagName)) continue;
+    const style = getComputedStyle(e);
+    const [one, other] = [light(e.closest("svg") && e.tagName === "text" ? style.fill : style.color), light(ground(e))];
+    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (contrast < 4.5) said.push(`contrast ${contrast.toFixed(2)}: ` + node.textContent.trim().slice(0, 40));
+  }
+  if (document.documentElement.scrollWidth > innerWidth) said.push("wider than the window");
+  return said;
+})()
+"""
+SETTLED = '[...document.querySelectorAll("canvas")].every((c) => c.dataset.shown)'
+DATA = """(() => { const c = document.querySelector("canvas");
+  return c.getContext("2d").getImageData(0, 0, c.width, c.height).data; })()"""
+PIXELS = f"[...{DATA}].reduce((a, b) => (a * 31 + b) % 1000003)"
+SLIDER = 'document.querySelector("input[type=range]")'
+
+
+@pytest.fixture(params=["report", "compare"])
+def page(request, make_results, truth, tmp_path):
+    made = tmp_path / "page.html"
+    results = make_results(lambda mask, index: np.roll(mask, 7, axis=1).astype(np.float32))
+    if request.param == "report":
+        assert main(["report", str(results), "--truth", str(truth), "-o", str(made)]) == 0
+        return made
+    other = make_results(lambda mask, index: np.roll(mask, index, axis=0).astype(np.float32), "other")
+    runs = []
+    for path in (results, other):
+        run = tmp_path / f"run_{path.name}"
+        run.mkdir()
+        path.rename(run / "results")
+        assert main(["score", str(run / "results"), str(truth), "--json", str(run / "score.json")]) == 0
+        runs.append(str(run))
+    assert main(["compare", *runs, "--truth", str(truth), "--html", str(made)]) == 0
+    return made
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_opens_quietly_and_keeps_the_basic_rules(browser, page, width, dark):
+    browser.open(
+        page, width=width, height=6000, dark=dark
+    )  # all of it is in sight, so that every player starts
+    browser.until(SETTLED)
+    assert browser.run(RULES) == []
+    assert browser.complaints() == []
+    ground = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, ground[4:-1].split(","))) < 200) == dark
+
+
+def test_the_player_steps(browser, page):
+    browser.open(page)
+    browser.run('document.querySelector("article").scrollIntoView()')
+    browser.until('document.querySelector("canvas").dataset.shown')
+    last = int(browser.run(f"{SLIDER}.max"))
+    browser.run('document.querySelector("[data-do=back]").focus()')
+    browser.press("Home", 36)
+    browser.until('document.querySelector("canvas").dataset.shown === "0"')
+    first, said = browser.run(PIXELS), browser.run('document.querySelector("output").textContent')
+    browser.run('document.querySelector("[data-do=on]").click()')
+    browser.until('document.querySelector("canvas").dataset.shown === "1"')
+    assert browser.run(PIXELS) != first
+    assert browser.run('document.querySelector("output").textContent') != said
+    browser.press("ArrowRight", 39)
+    browser.until('document.querySelector("canvas").dataset.shown === "2"')
+    browser.press("End", 35)
+    browser.until(f'document.querySelector("canvas").dataset.shown === "{last}"')
+    browser.run('document.querySelector("[data-do=on]").click()')  # there is nothing behind the end
+    assert browser.run(f"{SLIDER}.value") == str(last)
+    # By the slider itself, as its keys move it.
+    browser.run(f"{SLIDER}.focus()")
+    browser.press("ArrowLeft", 37)
+    browser.until(f'document.querySelector("canvas").dataset.shown === "{last - 1}"')
+    assert browser.run(f"{SLIDER}.getAttribute('aria-valuetext')").startswith(f"{last - 1:05d}: J ")
+    # Played, it goes round.
+    browser.run('document.querySelector("[data-do=play]").click()')
+    browser.until('document.querySelector("canvas").dataset.shown === "1"')
+    assert browser.run('document.querySelector("[data-do=play]").textContent') == "Pause"
+    browser.run('document.querySelector("[data-do=play]").click()')
+    at = browser.run(f"{SLIDER}.value")
+    browser.run("new Promise((r) => setTimeout(r, 300))")
+    assert browser.run(f"{SLIDER}.value") == at
+    # A still leads to its frame.
+    browser.run('document.querySelector(".strip [data-frame]").click()')
+    wanted = browser.run('document.querySelector(".strip [data-frame]").dataset.frame')
+    browser.until(f'document.querySelector("canvas").dataset.shown === "{wanted}"')
+    assert browser.complaints() == []
+
+
+def test_views_differ_and_the_frame_alone_has_no_mask(browser, page):
+    browser.open(page)
+    browser.run('document.querySelector("article").scrollIntoView()')
+    browser.until('document.querySelector("canvas").dataset.shown')
+    seen = {}
+    for view in ("errors", "outlines", "cutout", "frame"):
+        browser.run(f'document.querySelector("input[value={view}]").click()')
+        browser.until(f'document.querySelector("canvas").dataset.view === "{view}"')
+        seen[view] = browser.run(PIXELS)
+    assert len(set(seen.values())) == 4
+    grey = browser.run(f"Math.max(...{DATA}.filter((value, i) => i % 4 < 3))")
+    assert abs(grey - 90) < 4  # the frames of these clips are plain grey
+
+
+def test_focus_is_seen_wherever_the_keyboard_goes(browser, page):
+    browser.open(page)
+    seen = set()
+    for _ in range(12):
+        browser.press("Tab", 9)
+        seen.add(
+            tuple(
+                browser.run("""(() => { const e = document.activeElement, s = getComputedStyle(e);
+                  return [e.tagName, s.outlineStyle, parseFloat(s.outlineWidth) >= 2]; })()""")
+            )
+        )
+    assert {tag for tag, *_ in seen} >= {"A", "DIV"}  # links, and tables that scroll
+    assert {(style != "none", wide) for _, style, wide in seen} == {(True, True)}
+
+
+@pytest.mark.slow
+def test_six_real_sequences_fit_into_a_page(browser, davis_root, tmp_path):
+    sequences = open_source(davis_root).sequences("test")
+    rng = np.random.default_rng(0)
+    with ResultsWriter(tmp_path / "results") as writer:
+        for sequence in sequences:
+            for i, index in enumerate(sequence.index):
+                moved = np.roll(sequence.mask(i), int(rng.integers(-20, 20)), axis=1)
+                writer.add(index, moved.astype(np.float32), sequence.frame_ids[i])
+        writer.close({"nparams": 1_000_000, "nflops": 10**9})
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path / "results"), "--truth", str(davis_root), "-o", str(page)]) == 0
+    assert page.stat().st_size < 15_000_000
+    browser.open(page, height=9000)
+    browser.until(SETTLED)
+    assert browser.run(RULES) == []
+    assert browser.complaints() == []
+    assert browser.run('document.querySelectorAll("article img").length') == 6 * 6
