@@ -55,7 +55,7 @@ COMMANDS = {
     "predict": Command(
         "davis_exp.commands.predict",
         "masks and an overlay for any video, folder of frames or DAVIS sequence",
-        "davis-exp predict best.ckpt holiday.mp4 -o masks",
+        "davis-exp predict holiday.mp4 -o out",
     ),
     "score": Command(
         "davis_exp.commands.score",

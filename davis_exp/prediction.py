@@ -2,7 +2,9 @@
 
 import contextlib
 import math
+import shutil
 import tempfile
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,7 +41,7 @@ class Predictor:
     """The model of a checkpoint, ready to run.
 
     Args:
-        checkpoint: a run's checkpoint.
+        checkpoint: a run's checkpoint, or the name of a model that ships.
         size: (height, width) that the model sees; None keeps the number of pixels of its training, and each
             sequence's own shape.
         device: "auto" takes a GPU where there is one.
@@ -49,27 +51,26 @@ class Predictor:
     """
 
     def __init__(
-        self, checkpoint: Path, *, size: tuple[int, int] | None = None, device: str = "auto"
+        self, checkpoint: str | Path, *, size: tuple[int, int] | None = None, device: str = "auto"
     ) -> None:
         import torch
         from omegaconf import OmegaConf
 
         from davis_exp import build, checkpoints
+        from davis_exp.models.layout import channels_last
 
         read = checkpoints.read(checkpoint)
         cfg = OmegaConf.create(read["config"])
         if cfg.get("flow") and "cache" in cfg.flow:  # a stranger's video is not worth keeping the flow of
-            self._scratch = tempfile.TemporaryDirectory(prefix="davis_exp_flow_")
-            cfg.flow.cache = self._scratch.name
+            cfg.flow.cache = tempfile.mkdtemp(prefix="davis_exp_flow_")
+            weakref.finalize(self, shutil.rmtree, cfg.flow.cache, ignore_errors=True)
         self.size, self.how, self.motion = size, build.inference(cfg), build.build_motion(cfg)
         name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
             self.device = torch.device(name)
             self.model = checkpoints.restore(read).to(self.device).eval()
             if (cfg.get("task") or {}).get("channels_last"):  # as it was trained: faster, and rounded alike
-                for weight in self.model.parameters():
-                    if weight.ndim == 4:
-                        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+                channels_last(self.model)
         except (RuntimeError, AssertionError) as error:
             raise BadInput(f"--device {device}: {' '.join(str(error).split())[:120]}") from error
 

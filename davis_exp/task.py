@@ -15,6 +15,7 @@ from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 from davis_exp.inference import Inference, predict
 from davis_exp.metrics.jaccard import jaccard
+from davis_exp.models import layout
 
 LOOK_EVERY = 10  # batches between looks at the loss where none else is due: each waits for the device
 MaskSink = Callable[[int, np.ndarray, str], None]  # global index, (H, W) uint8 confidence, frame id
@@ -59,9 +60,7 @@ class SegmentationTask(pl.LightningModule):
             raise BadInput(f"task.encoder_lr_factor: must be at least 0, got {encoder_lr_factor}")
         self.model = model
         if channels_last:
-            for weight in model.parameters():
-                if weight.ndim == 4:  # a whole model of 3-D convolutions would refuse `.to(memory_format=…)`
-                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            layout.channels_last(model)
         self.loss = loss
         self.optimizer = optimizer
         self.scheduler = scheduler

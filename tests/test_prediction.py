@@ -13,6 +13,7 @@ from PIL import Image
 from davis_exp import build
 from davis_exp.cli import main
 from davis_exp.data.sources.video import VideoSequence, open_input
+from davis_exp.metrics.jaccard import jaccard
 from davis_exp.prediction import Output, Predictor, same_pixels
 from davis_exp.results.video import VideoWriter
 
@@ -153,6 +154,20 @@ def test_real_frames(checkpoint, davis_root, tmp_path):
     folder = davis_root / "JPEGImages/480p/blackswan"
     assert main(["predict", str(checkpoint), str(folder), "-o", str(tmp_path / "out"), "--every", "10"]) == 0
     assert [mask.shape for mask in masks(tmp_path / "out")] == [(480, 854)] * 5
+
+
+def test_without_a_checkpoint_the_model_that_ships_is_used(davis_root, tmp_path):
+    clip = davis_root / "JPEGImages/480p/dog"
+    folder = tmp_path / "dog"
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"{i:05d}.jpg").symlink_to(clip / f"{i:05d}.jpg")
+    assert main(["predict", str(folder), "-o", str(tmp_path / "out")]) == 0
+    found = masks(tmp_path / "out")
+    assert len(found) == 3
+    for i, mask in enumerate(found):
+        truth = np.asarray(Image.open(davis_root / f"Annotations/480p/dog/{i:05d}.png"))
+        assert jaccard(mask > 0, truth > 0) > 0.75
 
 
 def bad_inputs(tmp_path):

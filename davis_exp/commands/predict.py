@@ -3,11 +3,18 @@
 import argparse
 from pathlib import Path
 
+from davis_exp import zoo
 from davis_exp.errors import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's checkpoints/best.ckpt")
+    parser.add_argument(
+        "checkpoint",
+        nargs="?",
+        default=zoo.DEFAULT,
+        metavar="CHECKPOINT",
+        help="a run's checkpoints/best.ckpt, or a model that ships (default: %(default)s)",
+    )
     parser.add_argument(
         "input", type=Path, metavar="INPUT", help="video file, picture, folder of pictures, or a data set"
     )

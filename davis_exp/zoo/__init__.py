@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 PREFIX = "zoo/"
 SUFFIX = ".safetensors"
+DEFAULT = "zoo/zoo_mobile"  # where a model is wanted and none is named
 
 
 def names() -> list[str]:

@@ -148,10 +148,8 @@ class Program:
         if not isinstance(made, dict):
             return made
         frames = made["frames"].float().div_(255)
-        shape = (3, 1, 1)
-        return frames.sub_(torch.tensor(MEAN).view(shape)).div_(torch.tensor(STD).view(shape)), made[
-            "masks"
-        ].float()
+        mean, std = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, STD))
+        return frames.mul_(1 / std).add_(-mean / std), made["masks"].float()
 
     def cpu(self) -> float:
         """Milliseconds of one process per frame."""
