@@ -30,3 +30,9 @@ def quoted(name: object) -> str:
     """An untrusted name for a one-line message: printable, without control characters, not too long."""
     text = ascii(str(name))[1:-1]
     return text if len(text) <= 120 else f"{text[:100]}…{text[-16:]}"
+
+
+def brief(error: BaseException) -> str:
+    """An error of another library's as a short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else f"{text[:157]}…"

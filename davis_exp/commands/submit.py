@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from davis_exp.commands.check import add_limit
+from davis_exp.commands.options import add_limit, add_workers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,17 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for each part to arrive (default: 600)",
     )
     add_limit(parser)
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads (default: 2)")
+    add_workers(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    from davis_exp.data.artifact import fetch, looks_like_one
     from davis_exp.data.cache import default_folder
     from davis_exp.data.sources import open_source
-    from davis_exp.errors import BadInput
+    from davis_exp.errors import BadInput, brief
     from davis_exp.progress import progress_bar
     from davis_exp.results.table import score_table
-    from davis_exp.tracking import client, submission
-    from davis_exp.tracking.fetch import fetch, looks_like_one
+    from davis_exp.tracking import submission
 
     truth = args.data
     if truth and looks_like_one(truth):
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         raise
     except Exception as error:  # the client's own kinds, and what the network raises
         print(
-            f"davis-exp: not handed in: {client.brief(error)}; nothing is lost: run the same command again",
+            f"davis-exp: not handed in: {brief(error)}; nothing is lost: run the same command again",
             file=sys.stderr,
         )
         return 1

@@ -17,6 +17,7 @@ from typing import IO, Any, NoReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+import davis_exp.results.pages.sweep as sweep_page
 from davis_exp.launch import expand, jobs, runs, status
 from davis_exp.results import summary
 from davis_exp.results.summary import Row
@@ -87,7 +88,10 @@ def run_job(command: str, folder: Path, *, cwd: str, limit: int | None, **fields
 def refresh(sweep: Path) -> list[Row]:
     """Write the sweep's summary.csv and summary.html as things stand."""
     with status.turn(sweep / ".summary"):  # of several writers the last has seen everything
-        return summary.write(sweep, [(folder, status.current(folder)) for folder in jobs.folders(sweep)])
+        rows = summary.rows([(folder, status.current(folder)) for folder in jobs.folders(sweep)])
+        summary.write_table(sweep, rows)
+        sweep_page.write(sweep, rows)
+        return rows
 
 
 def finish(sweep: Path) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from davis_exp.results.output import write_csv, write_text
+from davis_exp.results.output import write_csv
 from davis_exp.results.table import aligned, percent
 
 FINE = ("finished", "over_budget")
@@ -89,22 +89,11 @@ def front(rows: Sequence[Row]) -> list[Row]:
     return kept
 
 
-def write(sweep: Path, jobs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Row]:
-    """Writes summary.csv and summary.html into the folder `sweep`, and returns the rows.
-
-    Raises BadInput if they cannot be written.
-    """
-    from davis_exp.results.summary_page import page
-
-    made = rows(jobs)
-    for name, text in (("csv", None), ("html", page(sweep.name, made))):
-        partial = sweep / f".summary.{name}"
-        if text is None:
-            write_csv(partial, [_cells(row) for row in made])
-        else:
-            write_text(partial, text)
-        partial.replace(sweep / f"summary.{name}")  # readers never see half of it
-    return made
+def write_table(sweep: Path, rows: Sequence[Row]) -> None:
+    """Writes summary.csv into the folder `sweep`. Raises BadInput if it cannot be written."""
+    partial = sweep / ".summary.csv"
+    write_csv(partial, [_cells(row) for row in rows])
+    partial.replace(sweep / "summary.csv")  # readers never see half of it
 
 
 def as_text(rows: Sequence[Row]) -> str:

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from davis_exp.errors import BadInput
+from davis_exp.errors import BadInput, brief
 from davis_exp.results.reader import METADATA, PATHS, Results
 from davis_exp.results.storage import relative
-from davis_exp.tracking.client import brief
 
 if TYPE_CHECKING:
     from wandb import Artifact, Run
 
-    from davis_exp.tracking.session import Settings
+    from davis_exp.tracking.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -1,29 +1,19 @@
 """What the wandb client is asked for, so that a server in trouble never takes a job down with it."""
 
 import logging
-import netrc
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from davis_exp.data.artifact import has_key
+from davis_exp.errors import brief
 from davis_exp.tracking import agent
 
 if TYPE_CHECKING:
     from wandb import Run, Settings
 
 log = logging.getLogger(__name__)
-
-
-def has_key() -> bool:
-    """Whether the client would find a key: in the environment or in ~/.netrc (where `wandb login` puts it)."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        hosts = netrc.netrc(Path(os.environ.get("NETRC", Path.home() / ".netrc"))).hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any("wandb" in host for host in hosts)
 
 
 def mode(wanted: str = "auto") -> str:
@@ -101,12 +91,6 @@ def finish(run: "Run", code: int) -> None:
 def synced(run: "Run") -> Path:
     """The folder that `wandb sync` is given for `run`."""
     return Path(run.dir).parent
-
-
-def brief(error: BaseException) -> str:
-    """An error of the client's as a short line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else f"{text[:157]}…"
 
 
 def _run_in(folder: Path) -> str | None:

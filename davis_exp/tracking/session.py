@@ -9,16 +9,16 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from davis_exp import __version__, config
-from davis_exp.errors import OverBudget
+from davis_exp.errors import OverBudget, brief
 from davis_exp.tracking import agent
+from davis_exp.tracking.settings import Settings
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -30,31 +30,6 @@ log = logging.getLogger(__name__)
 TARGET = "davis_exp.tracking.wandb.wandb_logger"  # of conf/logger/wandb.yaml
 JOB_TYPES = {"train": "train", "test": "run-val"}  # the contest's, by command
 STEP = "trainer/global_step"  # what metrics are drawn over
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What conf/logger/wandb.yaml says.
-
-    Attributes:
-        project, entity: whose run it is; the entity is the key's own unless given.
-        group, tags: what it is found by.
-        job_type: None takes the contest's, by command; run-test for results of unlabelled clips.
-        mode: auto goes online where there is a key. WANDB_MODE in the environment wins.
-        checkpoints: whether the best checkpoint is handed in, as an artifact of type `trained-model`.
-        aliases: of the result artifact, besides "latest" and the config's digest.
-        patience: seconds that the server has for taking in a run, an artifact, and the end of a run.
-    """
-
-    project: str = "davis_exp"
-    entity: str | None = None
-    group: str | None = None
-    tags: list[str] = field(default_factory=list)
-    job_type: str | None = None
-    mode: Literal["auto", "online", "offline"] = "auto"
-    checkpoints: bool = False
-    aliases: list[str] = field(default_factory=list)
-    patience: float = 90.0
 
 
 class Session:
@@ -133,7 +108,7 @@ class Session:
             if error is not None:
                 self.run.summary["error"] = " ".join(str(error).split()) or type(error).__name__
         except Exception as trouble:  # whatever is wrong with W&B, the job is done
-            log.warning("W&B: not all of the run is recorded (%s)", client.brief(trouble))
+            log.warning("W&B: not all of the run is recorded (%s)", brief(trouble))
         finally:
             client.finish(self.run, code)
 

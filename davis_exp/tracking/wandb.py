@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
-from davis_exp.tracking.session import Session, Settings, current
+from davis_exp.tracking.session import Session, current
+from davis_exp.tracking.settings import Settings
 
 if TYPE_CHECKING:
     from wandb import Run
 
 
 def wandb_logger(*, save_dir: str, **settings: Any) -> "SessionLogger":
-    """The logger of the job that runs in `save_dir`; `settings` are those of `tracking.session.Settings`.
+    """The logger of the job that runs in `save_dir`; `settings` are those of `tracking.settings.Settings`.
 
     Outside a job it gets a run of its own, which whoever has asked for it finishes (`logger.session.finish(0)`).
     """

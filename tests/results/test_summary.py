@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from davis_exp.results import summary
-from davis_exp.results.summary_page import page
+from davis_exp.results.pages import sweep
 
 
 def job(
@@ -95,7 +95,7 @@ def test_the_front_has_what_nothing_smaller_matches(tmp_path: Path) -> None:
 
 
 def test_the_csv_has_a_column_for_what_varies_and_a_row_for_every_job(jobs, tmp_path: Path) -> None:
-    summary.write(tmp_path, jobs)
+    summary.write_table(tmp_path, summary.rows(jobs))
     with (tmp_path / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
@@ -106,7 +106,7 @@ def test_the_csv_has_a_column_for_what_varies_and_a_row_for_every_job(jobs, tmp_
 
 
 def test_the_page_asks_for_nothing_and_shows_what_went_wrong(jobs) -> None:
-    text = page("<name>", summary.rows(jobs))
+    text = sweep.page("<name>", summary.rows(jobs))
     assert not re.search(r"""\ssrc=|href="[^#]|@import|url\(""", text)
     assert set(re.findall(r"https?://[^\s\"<]+", text)) == {
         "http://www.w3.org/2000/svg"
@@ -126,7 +126,7 @@ def test_numbers_that_vary_much_become_an_axis(tmp_path: Path) -> None:
     made = [
         job(tmp_path, i, f"optimizer.lr={10.0**-i}", objective=i / 20, nparams=4, limit=5) for i in range(10)
     ]
-    text = page("search", summary.rows(made))
+    text = sweep.page("search", summary.rows(made))
     svg = ET.fromstring(re.findall(r"<svg.*?</svg>", text, re.DOTALL)[1])
     across = sorted(float(e.get("cx") or 0) for e in svg.iter() if e.tag.endswith("circle"))
     steps = [after - before for before, after in itertools.pairwise(across)]
@@ -136,9 +136,9 @@ def test_numbers_that_vary_much_become_an_axis(tmp_path: Path) -> None:
 
 
 def test_a_sweep_without_any_result_has_a_page_too(tmp_path: Path) -> None:
-    assert "1 queued" in page("x", summary.rows([job(tmp_path, 0, state="queued")]))
+    assert "1 queued" in sweep.page("x", summary.rows([job(tmp_path, 0, state="queued")]))
     assert summary.rows([]) == []
-    summary.write(tmp_path, [])
+    sweep.write(tmp_path, [])
     assert (tmp_path / "summary.html").is_file()
 
 
@@ -146,7 +146,7 @@ def test_a_browser_draws_the_pictures_offline(jobs, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium to look at the page with")
-    summary.write(tmp_path, jobs)
+    sweep.write(tmp_path, summary.rows(jobs))
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1000,2200"]
     command += ["--proxy-server=127.0.0.1:9", "--hide-scrollbars", f"--screenshot={tmp_path / 'page.png'}"]
     subprocess.run(

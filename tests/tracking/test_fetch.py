@@ -7,10 +7,10 @@ import pytest
 import wandb
 from wandb_server.server import drop
 
+from davis_exp.data.artifact import fetch
 from davis_exp.data.sources import ContestSource
 from davis_exp.errors import BadInput
 from davis_exp.tracking import artifacts
-from davis_exp.tracking.fetch import fetch
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets that the client leaves behind
 NAME = "wandb/davis/davis2016-train:contest"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from davis_exp.data.artifact import has_key
 from davis_exp.errors import BadInput, OverBudget
 from davis_exp.launch import job as launch_job
 from davis_exp.launch import status
@@ -216,4 +217,4 @@ def test_a_broken_netrc_is_no_key(monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     (tmp_path / "netrc").write_text("nonsense here")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert not client.has_key()
+    assert not has_key()

@@ -4,11 +4,11 @@ import json
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from davis_exp.data.artifact import fetch
 from davis_exp.data.cache import default_folder
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.errors import BadInput
-from davis_exp.tracking.fetch import fetch
 
 TABLE = "paths.json"
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from davis_exp.results.charts import Axis, Point, scatter, strips
+from davis_exp.results.output import write_text
 from davis_exp.results.pages import shell
 from davis_exp.results.pages.shell import Column, Html, escape, folded, section, table
 from davis_exp.results.summary import WAITING, Group, Row, front, groups, headings
@@ -11,6 +12,13 @@ from davis_exp.results.table import percent
 
 TAIL = 30  # lines of a failed job's log
 MANY = 8  # values of an override from which on numbers become an axis
+
+
+def write(sweep: Path, rows: Sequence[Row]) -> None:
+    """Writes summary.html into the folder `sweep`. Raises BadInput if it cannot be written."""
+    partial = sweep / ".summary.html"
+    write_text(partial, page(sweep.name, rows))
+    partial.replace(sweep / "summary.html")  # readers never see half of it
 
 
 def page(name: str, rows: Sequence[Row]) -> str:

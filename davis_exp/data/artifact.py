@@ -1,18 +1,19 @@
 """Artifacts of W&B → folders on disk: downloaded once, checked, gone on with after an interruption.
 
-Nothing of ours is imported but errors and the client, so that data sources can fetch what they read.
+Who a run belongs to, and all that is sent, is tracking's affair.
 """
 
 import fcntl
 import json
 import logging
+import netrc
+import os
 import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from davis_exp.errors import BadInput
-from davis_exp.tracking.client import brief, has_key
+from davis_exp.errors import BadInput, brief
 
 if TYPE_CHECKING:
     from wandb import Artifact
@@ -23,6 +24,17 @@ VERSIONS = "versions.json"  # what each alias was when it was last asked for
 NAME = re.compile(
     r"(?P<entity>[\w.-]+)/(?P<project>[\w. -]+)/(?P<collection>[\w.-]+)(:(?P<alias>[\w.-]+))?", re.ASCII
 )
+
+
+def has_key() -> bool:
+    """Whether the client would find a key: in the environment or in ~/.netrc (where `wandb login` puts it)."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        hosts = netrc.netrc(Path(os.environ.get("NETRC", Path.home() / ".netrc"))).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any("wandb" in host for host in hosts)
 
 
 class _Name(NamedTuple):
