@@ -24,6 +24,10 @@ from davis_exp.errors import BadInput
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks a server for news
 
+# What is seen may be that much too small: a JPEG decoded at half its size costs half (640 × 360 gives 320 × 180, which
+# is enlarged to 320 × 192 rather than decoded whole).
+ENLARGED = 1.1
+
 Region = tuple[float, float, float, float]
 """Left, top, right, bottom, as fractions of a picture."""
 
@@ -124,9 +128,9 @@ class ClipChange:
     seed: int = 0
 
     def halvings(self, size: tuple[int, int]) -> int:
-        """How often frames of `size` may be halved before they are given: what is seen stays large enough."""
+        """How often frames of `size` may be halved before they are given: what is seen stays large enough, or nearly."""
         left, top, right, bottom = _pixels(self.region, size)
-        return spare_halvings((bottom - top, right - left), self.size)
+        return spare_halvings((bottom - top, right - left), self.size, ENLARGED)
 
     def __call__(
         self, frames: Listing[np.ndarray], masks: Listing[np.ndarray], vectors: np.ndarray | None = None

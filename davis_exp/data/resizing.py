@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 
 
-def spare_halvings(size: tuple[int, int], wanted: tuple[int, int]) -> int:
-    """How often a picture of `size` (height, width) may be halved and still fill `wanted`."""
+def spare_halvings(size: tuple[int, int], wanted: tuple[int, int], enlarged: float = 1.0) -> int:
+    """How often a picture of `size` (height, width) may be halved and still fill `wanted`, `enlarged` at the most."""
     halvings = 0
-    while min(size[0] / wanted[0], size[1] / wanted[1]) >= 2 ** (halvings + 1):
+    while min(size[0] / wanted[0], size[1] / wanted[1]) * enlarged >= 2 ** (halvings + 1):
         halvings += 1
     return halvings
 

@@ -239,12 +239,12 @@ def test_halved_frames_give_nearly_the_same_clip(davis_root):
         augmentation = ClipAugmentation((120, 200), flip=0.5, scale=scale)
         for seed in range(3):
             change = augmentation.draw(sequence.size, np.random.default_rng(seed))
-            assert change.halvings(sequence.size) == 1 + (scale is None)
+            assert change.halvings(sequence.size) in ((1, 2) if scale else (2,))
             full, less = (change([sequence.reduced(0, h)], [sequence.mask(0)]) for h in (0, 1))
             assert np.abs(full[0].astype(int) - less[0]).mean() < off
             assert np.mean(full[1] != less[1]) < 0.01
     assert (
-        ClipAugmentation((192, 320)).draw(sequence.size, np.random.default_rng(0)).halvings((360, 640)) == 0
+        ClipAugmentation((192, 320)).draw(sequence.size, np.random.default_rng(0)).halvings((340, 640)) == 0
     )
 
 

@@ -18,6 +18,11 @@ def test_halvings_that_still_fill(size, wanted, expected):
     assert spare_halvings(size, wanted) == expected
 
 
+def test_a_little_may_be_missing_if_it_is_allowed():
+    assert spare_halvings((360, 640), (192, 320), enlarged=1.1) == 1
+    assert spare_halvings((348, 640), (192, 320), enlarged=1.1) == 0
+
+
 def test_a_halved_picture_is_the_mean_of_four():
     picture = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
     mean = picture.reshape(4, 2, 6, 2, 3).mean((1, 3))
