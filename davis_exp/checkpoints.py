@@ -7,35 +7,46 @@ from omegaconf import OmegaConf
 
 from davis_exp import build, zoo
 from davis_exp.errors import BadInput
+from davis_exp.instantiate import check_stored
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """A checkpoint of ours as a plain dictionary; BadInput if it is none. Nothing in it is executed.
+    """A checkpoint of ours as a plain dictionary; BadInput if it is none.
 
-    Models that ship ("zoo/NAME") and files of `davis-exp export` are checkpoints too.
+    Nothing in it is executed, and its config can only name parts of models. Models that ship ("zoo/NAME") and files of
+    `davis-exp export` are checkpoints too.
     """
+    from torch import nn
+
+    from davis_exp.data.flow import MotionSource
+
+    read = _read(path := zoo.find(path))
+    if not isinstance(read, dict) or not isinstance(read.get("config"), dict) or "state_dict" not in read:
+        raise BadInput(
+            f"checkpoint: {path} has no config in it; only checkpoints written by davis-exp can be used"
+        )
+    for key in ("model", *build.PARTS, "flow"):
+        check_stored(read["config"].get(key), key, nn.Module, MotionSource)
+    return read
+
+
+def _read(path: Path) -> Any:
     import torch
 
-    path = zoo.find(path)
     if not path.is_file():
         raise BadInput(f"checkpoint: no file {path}; give a run's checkpoints/best.ckpt{_shipped()}")
     if zoo.is_model_file(path):
         state, about = zoo.read(path)
         return {"state_dict": {f"model.{name}": value for name, value in state.items()}, **about}
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise BadInput(
             f"checkpoint: {path} is no checkpoint of davis-exp ({' '.join(str(error).split())[:120]})"
         ) from error
-    if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
-        raise BadInput(
-            f"checkpoint: {path} has no config in it; only checkpoints written by davis-exp can be used"
-        )
-    return checkpoint
 
 
 def score(checkpoint: dict[str, Any], monitor: str, default: Any = None) -> Any:

@@ -183,7 +183,9 @@ def _run_plain(name: str, command: Command, arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    return module.run(parser.parse_args(arguments))
+    # Options may stand between what has no dashes, wherever argparse can do that.
+    nested = any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
+    return module.run((parser.parse_args if nested else parser.parse_intermixed_args)(arguments))
 
 
 def _overview() -> str:

@@ -83,6 +83,8 @@ class Predictor:
         times = getattr(sequence, "times", None) or [Fraction(i, 24) for i in range(len(sequence))]
         folder = output.path.parent if output.alone else output.path
         folder.mkdir(parents=True, exist_ok=True)
+        if not output.alone:
+            _clear(folder)
         video = output.path if output.alone else folder / "overlay.mp4"
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(progress_bar(sequence.name))
@@ -178,6 +180,13 @@ def same_pixels(trained: tuple[int, int] | None, own: tuple[int, int]) -> tuple[
     scale = min(1.0, math.sqrt(trained[0] * trained[1] / (own[0] * own[1])))
     height, width = (max(GRAIN, round(side * scale / GRAIN) * GRAIN) for side in own)
     return height, width
+
+
+def _clear(folder: Path) -> None:
+    """Leave nothing of what an earlier, perhaps longer, video left in `folder`."""
+    (folder / "cutout.webm").unlink(missing_ok=True)
+    for picture in [*folder.glob("masks/*.png"), *folder.glob("cutout/*.png")]:
+        picture.unlink()
 
 
 def _write(folder: Path, i: int, mask: np.ndarray) -> None:

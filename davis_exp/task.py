@@ -175,4 +175,4 @@ class SegmentationTask(pl.LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if data is not None:
             clips = {"trained": data.train_sequences, "held_out": data.val_sequences}
-            checkpoint["clips"] = {role: [s.key for s in sequences] for role, sequences in clips.items()}
+            checkpoint["clips"] = {role: [s.identity for s in sequences] for role, sequences in clips.items()}

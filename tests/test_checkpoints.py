@@ -24,3 +24,19 @@ def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path):
     torch.save({"config": {}, "state_dict": Evil()}, tmp_path / "evil.ckpt")
     with pytest.raises(BadInput, match="no checkpoint of davis-exp"):
         checkpoints.read(tmp_path / "evil.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("subprocess.check_output", "is no Module or MotionSource"),
+        ("pathlib.Path", "is no Module or MotionSource"),
+        ("davis_exp.zoo.write", "is no Module or MotionSource"),
+        ("no_such_package.Model", "cannot import"),
+    ],
+)
+def test_a_config_that_came_with_a_file_calls_nothing_but_parts(tmp_path, target, reason):
+    for config in ({"model": {"_target_": target}}, {"encoder": {"fusion": [{"_target_": target}]}}):
+        torch.save({"config": config, "state_dict": {}}, tmp_path / "x.ckpt")
+        with pytest.raises(BadInput, match=rf"\._target_: .*{reason}"):
+            checkpoints.read(tmp_path / "x.ckpt")

@@ -156,6 +156,16 @@ def test_real_frames(checkpoint, davis_root, tmp_path):
     assert [mask.shape for mask in masks(tmp_path / "out")] == [(480, 854)] * 5
 
 
+def test_a_shorter_video_leaves_nothing_of_a_longer_one(checkpoint, tmp_path):
+    """Also: options may stand before the input."""
+    out = tmp_path / "out"
+    long, short = (write(tmp_path / f"{n}.mp4", count=n) for n in (6, 2))
+    assert main(["predict", str(checkpoint), str(long), "-o", str(out), "--cutout"]) == 0
+    assert main(["predict", str(checkpoint), "-o", str(out), str(short), "--overwrite"]) == 0
+    left = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert left == ["masks/00000.png", "masks/00001.png", "overlay.mp4"]
+
+
 def test_without_a_checkpoint_the_model_that_ships_is_used(davis_root, tmp_path):
     clip = davis_root / "JPEGImages/480p/dog"
     folder = tmp_path / "dog"

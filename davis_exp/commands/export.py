@@ -6,8 +6,6 @@ from typing import Any
 
 from davis_exp.errors import BadInput
 
-PATHS = ("root", "test_root", "path", "folder")  # keys of a config
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's checkpoints/best.ckpt")
@@ -30,10 +28,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _without_folders(node: Any, name: str = "") -> Any:
-    """A config in which paths are their last parts: where data lay on one machine is nobody else's affair."""
+def _without_folders(node: Any) -> Any:
+    """A config in which paths lead nowhere: where data lay on one machine is nobody else's affair."""
     if isinstance(node, dict):
-        return {key: _without_folders(value, key) for key, value in node.items()}
+        return {key: _without_folders(value) for key, value in node.items()}
     if isinstance(node, list):
-        return [_without_folders(item, name) for item in node]
-    return Path(node).name if isinstance(node, str) and name in PATHS else node
+        return [_without_folders(item) for item in node]
+    elsewhere = isinstance(node, str) and (Path(node).is_absolute() or node.startswith(("~", "..")))
+    return Path(node).name if elsewhere else node

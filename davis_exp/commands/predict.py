@@ -8,15 +8,13 @@ from davis_exp.errors import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "davis-exp predict [CHECKPOINT] INPUT -o OUT [options]"
     parser.add_argument(
-        "checkpoint",
-        nargs="?",
-        default=zoo.DEFAULT,
-        metavar="CHECKPOINT",
-        help="a run's checkpoints/best.ckpt, or a model that ships (default: %(default)s)",
-    )
-    parser.add_argument(
-        "input", type=Path, metavar="INPUT", help="video file, picture, folder of pictures, or a data set"
+        "given",
+        nargs="+",
+        metavar="[CHECKPOINT] INPUT",
+        help="a run's checkpoints/best.ckpt or a model that ships (default: "
+        f"{zoo.DEFAULT}); then a video file, picture, folder of pictures, or data set",
     )
     parser.add_argument(
         "-o",
@@ -48,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
     from davis_exp.prediction import Output, Predictor
     from davis_exp.results.video import FORMATS
 
+    if len(args.given) > 2:
+        raise BadInput(f"{' '.join(args.given)}: give a checkpoint and an input, or an input alone")
+    checkpoint, given = ([zoo.DEFAULT, *args.given])[-2:]
     if args.every < 1:
         raise BadInput(f"--every: must be at least 1, got {args.every}")
     if not 0 < args.threshold < 1:
@@ -58,10 +59,10 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"{args.out}: --soft and --cutout write files; give a folder as -o")
     if not args.overwrite and (args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir()))):
         raise BadInput(f"{args.out} is there already; choose another -o, or --overwrite")
-    sequences = open_input(args.input, args.every)
+    sequences = open_input(Path(given), args.every)
     if alone and len(sequences) > 1:
-        raise BadInput(f"{args.input} holds {len(sequences)} sequences: give a folder as -o")
-    predictor = Predictor(args.checkpoint, size=size, device=args.device)
+        raise BadInput(f"{given} holds {len(sequences)} sequences: give a folder as -o")
+    predictor = Predictor(checkpoint, size=size, device=args.device)
     for sequence in sequences:
         out = args.out if len(sequences) == 1 else args.out / sequence.name
         output = Output(out, alone=alone, threshold=args.threshold, soft=args.soft, cutout=args.cutout)

@@ -130,7 +130,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     def _tested_after(self, past: Past) -> list[Sequence]:
         if self.loading.test_split == "holdout":
-            held = [s for s in self.source.sequences("train") if s.key in past.held_out]
+            held = [s for s in self.source.sequences("train") if s.identity in past.held_out]
             if not held:
                 raise BadInput(
                     "data.test_split=holdout: none of the checkpoint's held-out clips is in this data set's train "
@@ -138,7 +138,7 @@ class ClipDataModule(pl.LightningDataModule):
                 )
             return held
         sequences = self.source.sequences("test")
-        seen = [s.name for s in sequences if s.key in past.trained]
+        seen = [s.name for s in sequences if s.identity in past.trained]
         if seen:
             log.warning(
                 "%d of %d test clips were trained on (%s …): their scores say nothing of new clips",

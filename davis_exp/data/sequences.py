@@ -36,6 +36,11 @@ class Sequence(ABC):
         """What identifies the *content* (a folder, a generator's settings): equal keys are the same clip."""
 
     @property
+    def identity(self) -> str:
+        """What a checkpoint remembers the clip by: the same wherever it lies and at every resolution."""
+        return f"{self.name}, {len(self)} frames"
+
+    @property
     @abstractmethod
     def size(self) -> tuple[int, int]:
         """(height, width) of the sequence's first frame, read from its header."""

@@ -11,7 +11,7 @@ from davis_exp.errors import BadInput
 
 @dataclass(frozen=True)
 class Past:
-    """What a checkpoint has seen: keys of the clips it was trained on, and of those held out then."""
+    """What a checkpoint has seen: identities of the clips it was trained on, and of those held out then."""
 
     trained: frozenset[str]
     held_out: frozenset[str]

@@ -27,7 +27,7 @@ def names() -> list[str]:
 
 def is_model_file(name: str | Path) -> bool:
     """Whether `name` says where such a file is: zoo/NAME, or a path that ends in .safetensors."""
-    return str(name).startswith(PREFIX) or str(name).endswith(SUFFIX)
+    return _ships(name) or str(name).endswith(SUFFIX)
 
 
 def find(name: str | Path) -> Path:
@@ -35,7 +35,7 @@ def find(name: str | Path) -> Path:
 
     Raises BadInput for a name that does not ship, or a file that is not the one that did.
     """
-    if not str(name).startswith(PREFIX):
+    if not _ships(name):
         return Path(name)
     digests = json.loads((FOLDER / "digests.json").read_text())
     wanted = str(name).removeprefix(PREFIX)
@@ -61,11 +61,20 @@ def read(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{path}: cannot be read as a model ({' '.join(str(error).split())[:120]})") from error
-    if header.get("format") != "davis_exp":
+    if header.get("format") != "davis_exp" or "about" not in header:
         raise BadInput(f"{path}: has no config in it; only files that `davis-exp export` wrote can be used")
     floats = (torch.float16, torch.bfloat16)
     state = {name: value.float() if value.dtype in floats else value for name, value in state.items()}
     return state, json.loads(header["about"])
+
+
+def _ships(name: str | Path) -> bool:
+    """zoo/NAME is the name of a model that ships; zoo/NAME.safetensors, and what is deeper, is the user's own file."""
+    return (
+        str(name).startswith(PREFIX)
+        and "/" not in str(name)[len(PREFIX) :]
+        and not str(name).endswith(SUFFIX)
+    )
 
 
 def write(path: Path, state: dict[str, "Tensor"], about: dict[str, Any]) -> None:

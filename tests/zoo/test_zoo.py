@@ -22,7 +22,8 @@ def trained(compose, tmp_path):
                 parameter.uniform_(-1, 1)
         state = {f"model.{name}": value for name, value in model.state_dict().items()}
         path = tmp_path / "best.ckpt"
-        torch.save({"config": cfg, "clips": {"trained": ["a"], "held_out": ["b"]}, "state_dict": state}, path)
+        clips = {"trained": ["bear, 82 frames"], "held_out": ["bus, 80 frames"]}
+        torch.save({"config": cfg, "clips": clips, "state_dict": state}, path)
         return path
 
     return make
@@ -40,7 +41,7 @@ def test_an_exported_file_is_a_checkpoint_of_half_the_size(trained, tmp_path, ca
     assert other["config"]["data"].pop("root") == "DAVIS", "where it lay is left out"
     del one["config"]["data"]["root"]
     assert other["config"] == one["config"]
-    assert other["clips"] == {"trained": ["a"], "held_out": ["b"]}
+    assert other["clips"] == {"trained": ["bear, 82 frames"], "held_out": ["bus, 80 frames"]}
     for name, value in one["state_dict"].items():
         assert other["state_dict"][name].dtype == value.dtype
         assert torch.equal(other["state_dict"][name], value.half().to(value.dtype))
@@ -77,6 +78,8 @@ def test_an_encoder_takes_the_weights_of_a_trained_one(trained, tmp_path, compos
 
 
 def test_names_are_looked_up_and_files_checked(tmp_path, monkeypatch):
+    assert zoo.find("zoo/mine.safetensors").name == "mine.safetensors", "a folder of the user's own"
+    assert zoo.find("zoo/mine/best.ckpt").name == "best.ckpt"
     with pytest.raises(BadInput, match="zoo/none: no such model ships"):
         zoo.find("zoo/none")
     assert zoo.find("runs/best.ckpt").name == "best.ckpt"
@@ -99,7 +102,7 @@ def test_files_of_others_are_refused(tmp_path):
     (tmp_path / "text.safetensors").write_text("hello")
     with pytest.raises(BadInput, match="cannot be read as a model"):
         checkpoints.read(tmp_path / "text.safetensors")
-    save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
+    save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors", {"format": "davis_exp"})
     with pytest.raises(BadInput, match="has no config in it"):
         checkpoints.read(tmp_path / "other.safetensors")
 
@@ -110,3 +113,4 @@ def test_whatever_ships_is_whole():
         checkpoint = checkpoints.read(f"zoo/{name}")
         checkpoints.restore(checkpoint)
         assert (zoo.FOLDER / f"{name}.md").is_file()
+        assert "/" not in str([checkpoint["clips"], checkpoint["config"]["data"]["parts"]]), "where data lay"

@@ -69,6 +69,10 @@ class GeneratedSequence(Sequence):
         return f"generated:{self.settings}/{self.name}"
 
     @property
+    def identity(self) -> str:
+        return self.key
+
+    @property
     def size(self) -> tuple[int, int]:
         return self.settings.height, self.settings.width
 
