@@ -35,6 +35,7 @@ MEANT = (
     ".*The number of training batches .* is smaller than the logging interval.*",
     ".*GPU available but not used.*",
     ".*module\\(s\\) in eval mode at the start of training.*",  # frozen encoders are
+    ".*Grad strides do not match bucket view strides.*",  # channels_last weights on several devices
     ".*when logging on epoch level in distributed setting.*",  # val/J is every rank's before it is logged
 )
 PRECISIONS = ("32-true", "32", 32, "16-mixed", "bf16-mixed")
@@ -206,12 +207,15 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from davis_exp.callbacks.progress import PlainProgress
+    from davis_exp.tracking.csv import MetricsCsv
 
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # no tips, no list of absent hardware
     for message in MEANT:
         warnings.filterwarnings("ignore", message=message)
-    logger = make(cfg.logger, "logger")(save_dir=str(output)) if cfg.get("logger") else False
+    logger: Any = make(cfg.logger, "logger")(save_dir=str(output)) if cfg.get("logger") else False
+    if logger and not isinstance(logger, MetricsCsv):
+        logger = [logger, MetricsCsv(str(output))]  # the run's own curves, wherever else they go
     trainer = make(cfg.trainer, "trainer")
     for name in ("fast_dev_run", "limit_test_batches"):
         if cfg.trainer.get(name):

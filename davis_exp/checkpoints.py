@@ -1,5 +1,6 @@
 """Checkpoints: one file that is enough to test, predict or export, since it holds its own config."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +20,29 @@ def read(path: str | Path) -> dict[str, Any]:
     Nothing in it is executed, and its config can only name parts of models. Models that ship ("zoo/NAME") and files of
     `davis-exp export` are checkpoints too.
     """
-    from torch import nn
-
-    from davis_exp.data.flow import MotionSource
-
-    read = _read(path := zoo.find(path))
+    read = _read(path := find(path))
     if not isinstance(read, dict) or not isinstance(read.get("config"), dict) or "state_dict" not in read:
         raise BadInput(
             f"checkpoint: {path} has no config in it; only checkpoints written by davis-exp can be used"
         )
-    for key in ("model", *build.PARTS, "flow"):
-        check_stored(read["config"].get(key), key, nn.Module, MotionSource)
+    check_parts(read["config"])
     return read
+
+
+def check_parts(config: Mapping[str, Any]) -> None:
+    """Refuses a config that came with a file if making its model would call anything but parts of models."""
+    from torch import nn
+
+    from davis_exp.data.flow import MotionSource
+
+    for key in ("model", *build.PARTS, "flow"):
+        check_stored(config.get(key), key, nn.Module, MotionSource)
+
+
+def find(path: str | Path) -> Path:
+    """The file of a checkpoint that the user names: itself, a model that ships, or the best one of a run's folder."""
+    found = zoo.find(path)
+    return found / "checkpoints" / "best.ckpt" if found.is_dir() else found
 
 
 def _read(path: Path) -> Any:

@@ -21,6 +21,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-GRACE = 10.0  # seconds that the first rank has for putting its things in order
+GRACE = (
+    10.0  # seconds that the first rank has for hearing that it shall end, and for putting its things in order
+)
+ECHO = 1.0  # seconds within which the starter tells the first rank of a failure that this one may feel sooner
 LOOK_EVERY = 0.5  # seconds between looks at whether the starter is still there
 PATIENCE = timedelta(days=1)  # with ranks that are alive: one may have much longer sequences than another
 
@@ -57,6 +61,7 @@ class Place:
 
 
 _here = Place()
+_ending = False  # an interrupt would tell this rank nothing new
 
 
 def here() -> Place:
@@ -99,6 +104,22 @@ def in_turn() -> Iterator[None]:
         yield
 
 
+def cause(error: BaseException) -> BaseException:
+    """In the first rank: what has ended it, `error` or the failure of another rank that it feels as `error`.
+
+    From then on the starter's interrupt stops nothing: this rank is ending already.
+    """
+    global _ending
+    if _here.world == 1:
+        return error
+    _ending = True
+    failure, heard = _beside(_here, "failure"), _beside(_here, "heard")
+    latest = time.monotonic() + ECHO
+    while not (failure.exists() or heard.exists()) and time.monotonic() < latest:
+        time.sleep(0.02)
+    return pickle.loads(failure.read_bytes()) if failure.exists() else error
+
+
 # ---- around them ------------------------------------------------------------------------------------
 
 
@@ -111,11 +132,13 @@ def number(devices: Any) -> int:
     return max(devices, 1) if isinstance(devices, int) else 1
 
 
-def run(work: Callable[[], int], world: int, folder: Path) -> int:
+def run(work: Callable[[], int], world: int, folder: Path, grace: float = GRACE) -> int:
     """Call `work` in `world` processes at once; returns what the first rank returns.
 
     What the first rank prints goes where our own prints do, that of another to `folder`/rank<n>.log, which stays
     only if something goes wrong. Ctrl-C reaches the first rank as KeyboardInterrupt, and comes out of here as well.
+    So does the failure of another rank, which `cause` then tells. Interrupted, the first rank has `grace` seconds
+    (at least GRACE) for ending; only GRACE where it does not hear, in a collective that will never end.
 
     Raises what the first rank to fail raised, with its traceback as a note; RuntimeError for one that was killed.
     """
@@ -130,8 +153,12 @@ def run(work: Callable[[], int], world: int, folder: Path) -> int:
                 process.start()
                 started.append(process)
             outcome = _outcome(started, [answers for answers, _ in pipes], folder)
+            if isinstance(outcome, BaseException):
+                part = _beside(places[0], "part")
+                part.write_bytes(pickle.dumps(outcome))
+                part.replace(_beside(places[0], "failure"))
         finally:
-            _end(started)
+            _end(started, _beside(places[0], "heard"), grace)
     if isinstance(outcome, BaseException):
         raise outcome
     for place in places[1:]:
@@ -166,18 +193,20 @@ def _death(rank: int, ranks: list[ForkProcess], folder: Path) -> RuntimeError:
     return RuntimeError(f"process {rank + 1} of {len(ranks)} {how}{where}")
 
 
-def _end(ranks: list[ForkProcess]) -> None:
+def _end(ranks: list[ForkProcess], heard: Path, grace: float) -> None:
     """Interrupt the first rank, which then closes what it has open, and kill what is left of all of them."""
     try:
         first = next(iter(ranks), None)
         if first is not None and first.pid is not None and first.is_alive():
             os.kill(first.pid, signal.SIGINT)
             first.join(GRACE)
+            if heard.exists():
+                first.join(grace - GRACE)
     finally:
         for process in ranks:
-            if process.pid is not None and process.is_alive():
-                with contextlib.suppress(ProcessLookupError):  # it has no group yet
-                    os.killpg(process.pid, signal.SIGKILL)  # its loader workers too
+            if process.pid is not None:
+                with contextlib.suppress(ProcessLookupError):  # it has no group yet, or left nothing in it
+                    os.killpg(process.pid, signal.SIGKILL)  # its loader workers too, which may outlive it
                 process.kill()
             process.join()
 
@@ -192,7 +221,9 @@ def _be(place: Place, work: Callable[[], int], answers: Connection, folder: Path
         _here = place
         os.environ |= {"LOCAL_RANK": str(place.rank), "RANK": str(place.rank), "NODE_RANK": "0"}
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what goes wrong is raised as well
-        if not place.first:
+        if place.first:
+            signal.signal(signal.SIGINT, _hear)
+        else:
             _hush(_log(folder, place))
         answer = work()
         if "torch" in sys.modules and sys.modules["torch"].distributed.is_initialized():
@@ -203,6 +234,13 @@ def _be(place: Place, work: Callable[[], int], answers: Connection, folder: Path
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers.send(answer)
     sys.exit(0 if isinstance(answer, int) else 1)
+
+
+def _hear(number: int, frame: FrameType | None) -> None:
+    """The starter's interrupt, in the first rank."""
+    _beside(_here, "heard").touch()
+    if not _ending:
+        raise KeyboardInterrupt
 
 
 def _portable(error: BaseException) -> BaseException:
@@ -238,3 +276,8 @@ def _hush(log: Path) -> None:
 
 def _log(folder: Path, place: Place) -> Path:
     return folder / f"rank{place.rank}.log"
+
+
+def _beside(place: Place, name: str) -> Path:
+    """A file beside the meeting: "failure" is from the starter to the first rank, "heard" from that one to it."""
+    return Path(place.meeting).with_name(name)

@@ -52,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
         low, high = own.interval
         print("\n".join(aligned([[own.measure, names[0], name, "difference"], *rows])))
         print(
-            f"difference {100 * own.difference:+.2f}, "
+            f"{own.measure} of {name} less that of {names[0]}: {100 * own.difference:+.2f}, "
             f"95 % interval {100 * low:+.2f} … {100 * high:+.2f} over clips"
         )
         print(
             f"{name} is better in {100 * own.better:.0f} % of the frames; "
-            f"decided by {', '.join(own.decided_by) or '-'}"
+            f"decided by {', '.join(own.decided_by) or 'no clip: they are equal'}"
         )
         print(own.sentence(names[0], name))
     if args.json:
@@ -76,10 +76,11 @@ def _write_page(args: argparse.Namespace, names: list[str]) -> None:
     from davis_exp.results.pages.subject import Run, open_subject, truth_of
     from davis_exp.results.pages.versus import versus
 
-    first = args.paths[0]
+    paths = [path.parent if path.name == "score.json" else path for path in args.paths]
+    first = paths[0]
     data = source(args.truth, Run.of(first), first)
     sequences = truth_of(data, Results.open(first))
-    a, b = (open_subject(path, name, sequences) for path, name in zip(args.paths, names, strict=True))
+    a, b = (open_subject(path, name, sequences) for path, name in zip(paths, names, strict=True))
     with progress_bar("page") as progress:
         text = versus(a, b, sequences, progress=progress)
     write_text(args.html, text)

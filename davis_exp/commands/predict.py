@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     if len(args.given) > 2:
         raise BadInput(f"{' '.join(args.given)}: give a checkpoint and an input, or an input alone")
     checkpoint, given = ([zoo.DEFAULT, *args.given])[-2:]
+    if zoo.is_model_file(given) or given.endswith(".ckpt"):
+        raise BadInput(f"{given} is a checkpoint: give what to predict on after it, a video or a folder")
     if args.every < 1:
         raise BadInput(f"--every: must be at least 1, got {args.every}")
     if not 0 < args.threshold < 1:
@@ -63,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if alone and len(sequences) > 1:
         raise BadInput(f"{given} holds {len(sequences)} sequences: give a folder as -o")
     predictor = Predictor(checkpoint, size=size, device=args.device)
+    print(f"model: {checkpoint}", flush=True)
     for sequence in sequences:
         out = args.out if len(sequences) == 1 else args.out / sequence.name
         output = Output(out, alone=alone, threshold=args.threshold, soft=args.soft, cutout=args.cutout)

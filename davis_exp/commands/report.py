@@ -89,13 +89,18 @@ def _cost(run: "Run | None") -> tuple[dict[str, Any] | None, int | None]:
         return None, None
     from omegaconf import OmegaConf
 
-    from davis_exp import build, checkpoints
+    from davis_exp import build, checkpoints, zoo
 
     try:
-        tested = run.config.get("checkpoint")  # `test` has its model from there
-        config = checkpoints.read(tested)["config"] if tested else run.config
+        config = OmegaConf.create(run.config)
+        if name := run.config.get("checkpoint"):  # `test` has its model from there
+            from davis_exp.commands.test import composition
+
+            checkpoint = checkpoints.read(run.find(zoo.find(name)))
+            config = composition(checkpoint, run.config.get("inference") or {})
+        checkpoints.check_parts(run.config)  # the folder may be another's
         limit = (config.get("budget") or {}).get("limit")
-        return build.cost(OmegaConf.create(config)).to_dict(), limit
+        return build.cost(config).to_dict(), limit
     except BadInput as error:
         log.warning("no cost table: %s", error)
         return None, None

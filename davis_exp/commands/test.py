@@ -2,11 +2,13 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from davis_exp import budget, build, checkpoints, config, ranks, zoo
+from davis_exp import budget, build, checkpoints, config, ranks
 from davis_exp.evaluate import evaluate
 from davis_exp.launch import status
 
@@ -20,12 +22,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     Raises BadInput for a checkpoint or data that cannot be used, OverBudget if the checkpoint is over its budget.
     """
     checkpoint = checkpoints.read(cfg.checkpoint)
-    trained = OmegaConf.create(checkpoint["config"])
-    for key, value in cfg.inference.items():
-        if value is None:
-            cfg.inference[key] = trained.inference[key]
-    cfg.inference.size = cfg.inference.size or trained.data.size
-    trained.inference = cfg.inference
+    trained = composition(checkpoint, cfg.inference)
     cost = build.cost(trained)
     budget.guard(cost, trained.budget.limit)
     log.info("%s", cost.table())
@@ -41,7 +38,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     data.past = Past(frozenset(clips.get("trained", ())), frozenset(clips.get("held_out", ())))
     task = SegmentationTask(
         checkpoints.restore(checkpoint),
-        inference=build.inference(cfg),
+        inference=build.inference(trained),
         motion=data.motion,
         channels_last=trained.task.channels_last,  # another layout, another rounding
     )
@@ -50,8 +47,16 @@ def run(cfg: DictConfig, output: Path) -> int:
         "nparams": cost.parameters,
         "nflops": cost.flops,
         "config_digest": config.digest(trained),
-        "checkpoint_digest": hashlib.sha256(zoo.find(cfg.checkpoint).read_bytes()).hexdigest(),
+        "checkpoint_digest": hashlib.sha256(checkpoints.find(cfg.checkpoint).read_bytes()).hexdigest(),
     }
     trainer = build.build_trainer(cfg, output, [])
     evaluate(trainer, task, data, output, metadata)
     return 0
+
+
+def composition(checkpoint: Mapping[str, Any], inference: Mapping[str, Any]) -> DictConfig:
+    """The config of a checkpoint with the test's own inference settings, where they are not null."""
+    trained = OmegaConf.create(checkpoint["config"])
+    trained.inference.update({key: value for key, value in inference.items() if value is not None})
+    trained.inference.size = trained.inference.size or trained.data.size
+    return trained

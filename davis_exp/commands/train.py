@@ -57,6 +57,13 @@ def run(cfg: DictConfig, output: Path) -> int:
     trainer.fit(task, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if trainer.global_step < trainer.max_steps:
+        log.warning(
+            "trained for %d of trainer.max_steps=%d steps: trainer.max_epochs=%s came first",
+            trainer.global_step,
+            trainer.max_steps,
+            trainer.max_epochs,
+        )
 
     metadata = {
         "model": cfg.name,

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from davis_exp.data.sequences import Source
     from davis_exp.results.pages.subject import Run
 
+PATHS = ("root", "test_root", "artifact", "test_artifact", "path", "folder")  # keys of a data set's config
+
 
 def source(truth: Path | None, run: "Run | None", path: Path) -> "Source":
     """The data set that the user names, or else the run's config. Raises BadInput where there is neither."""
@@ -17,8 +19,9 @@ def source(truth: Path | None, run: "Run | None", path: Path) -> "Source":
     from omegaconf import OmegaConf
 
     from davis_exp.data.loading import Loading
+    from davis_exp.data.sequences import Source
     from davis_exp.data.sources import open_source
-    from davis_exp.instantiate import make, plain
+    from davis_exp.instantiate import check_stored, make, plain
 
     if truth is not None:
         return open_source(truth)
@@ -29,14 +32,14 @@ def source(truth: Path | None, run: "Run | None", path: Path) -> "Source":
     loading = {field.name for field in dataclasses.fields(Loading)}
     node = plain(OmegaConf.create(run.config).data)
     node = {key: value for key, value in node.items() if key not in loading}
-    return make(_from(node, run.directory), "data")
+    check_stored(node, "data", Source)
+    return make(_found(node, run), "data")
 
 
-def _from(node: Any, directory: Path) -> Any:
-    """A config node with the relative paths in it that are not here, but where the run was started, found there."""
+def _found(node: Any, run: "Run", name: str = "") -> Any:
+    """A config node with the paths in it as they led from where the run was started."""
     if isinstance(node, dict):
-        return {key: _from(value, directory) for key, value in node.items()}
+        return {key: _found(value, run, key) for key, value in node.items()}
     if isinstance(node, list):
-        return [_from(value, directory) for value in node]
-    moved = isinstance(node, str) and "/" in node and not Path(node).exists() and (directory / node).exists()
-    return str(directory / node) if moved else node
+        return [_found(value, run, name) for value in node]
+    return str(run.find(node)) if isinstance(node, str) and name in PATHS else node

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VERSIONS = "versions.json"  # what each alias was when it was last asked for
-NAME = re.compile(
-    r"(?P<entity>[\w.-]+)/(?P<project>[\w. -]+)/(?P<collection>[\w.-]+)(:(?P<alias>[\w.-]+))?", re.ASCII
+NAME = re.compile(  # an alias is a must, and nothing may begin with a dot: a mistyped folder is none
+    r"(?P<entity>\w[\w.-]*)/(?P<project>\w[\w. -]*)/(?P<collection>\w[\w.-]*):(?P<alias>\w[\w.-]*)", re.ASCII
 )
 
 
@@ -55,7 +55,7 @@ def fetch(artifact: str, keep: Path) -> Path:
     stood for last is used, with a warning.
 
     Args:
-        artifact: "entity/project/name:alias" ("latest" if there is no alias), or a folder.
+        artifact: "entity/project/name:alias", or a folder.
         keep: gets <entity>/<project>/<name>/<version>/.
 
     Raises:
@@ -90,15 +90,15 @@ def fetch(artifact: str, keep: Path) -> Path:
 
 
 def looks_like_one(text: str) -> bool:
-    """Whether `text` can be an artifact's name, and is no folder."""
+    """Whether `text` can be an artifact's name, with its alias, and is no folder."""
     return bool(NAME.fullmatch(text)) and not Path(text).expanduser().exists()
 
 
 def _parsed(text: str) -> _Name:
     match = NAME.fullmatch(text)
     if match is None:
-        raise BadInput(f"{text}: neither a folder nor an artifact; write entity/project/name:alias")
-    return _Name(match["entity"], match["project"], match["collection"], match["alias"] or "latest")
+        raise BadInput(f"no folder {text}, and no artifact's name, which is entity/project/name:alias")
+    return _Name(**match.groupdict())
 
 
 def _ask(name: _Name) -> "Artifact":

@@ -10,7 +10,7 @@ import math
 import os
 import random
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as Listing
 from dataclasses import dataclass
 from typing import Any
@@ -57,8 +57,7 @@ class Transforms:
                     f"augmentation.transforms.{name}: must be a transform of albumentations, as "
                     f"{{_target_: albumentations.GaussianBlur, p: 0.2}}, got {type(step).__name__}"
                 )
-            followed = (A.ImageOnlyTransform, A.HorizontalFlip, A.Affine, A.Rotate, A.CoarseDropout, A.NoOp)
-            if not all(isinstance(leaf, followed) for leaf in _leaves(step)):
+            if not _can_follow(step):
                 self._unfollowed.append(name)
             self._steps[name] = A.Compose([step], save_applied_params=True)
 
@@ -72,7 +71,8 @@ class Transforms:
         if vectors is not None and self._unfollowed:
             raise BadInput(
                 f"augmentation.transforms.{self._unfollowed[0]}: flow cannot follow this transform (it can follow "
-                "HorizontalFlip, Affine, Rotate and all that leave pixels where they are); set flow=none or leave it out"
+                "HorizontalFlip, Affine and Rotate, on their own or in Compose, Sequential, OneOf and SomeOf, and all "
+                "that leave pixels where they are); set flow=none or leave it out"
             )
         for name, step in self._steps.items():
             own = [seed, zlib.crc32(name.encode())]
@@ -89,15 +89,18 @@ class Transforms:
         return frames, masks, vectors
 
 
-def _leaves(step: Any) -> Iterator[Any]:
-    """The transforms that `step`, which may be a OneOf or another Compose, is made of."""
+def _can_follow(step: Any, *, reported: bool = True) -> bool:
+    """Whether vectors can be taken through `step`, a transform or several; `reported` if we are told what it does."""
+    import albumentations as A
     from albumentations.core.composition import BaseCompose
 
-    if not isinstance(step, BaseCompose):
-        yield step
-        return
-    for inner in step.transforms:
-        yield from _leaves(inner)
+    if isinstance(step, BaseCompose):
+        # The others, as OneOrOther, do not say which of their transforms they applied.
+        reported = reported and isinstance(step, A.Compose | A.Sequential | A.OneOf | A.SomeOf)
+        return all(_can_follow(inner, reported=reported) for inner in step.transforms)
+    if isinstance(step, A.ImageOnlyTransform | A.CoarseDropout | A.NoOp):
+        return True
+    return reported and isinstance(step, A.HorizontalFlip | A.Affine | A.Rotate)
 
 
 def _follow(vectors: np.ndarray, applied: list[tuple[str, dict[str, Any]]]) -> np.ndarray:

@@ -22,6 +22,7 @@ from davis_exp.launch import runs, status, sweep
 from davis_exp.launch.refusals import flat
 from davis_exp.tracking import agent
 from davis_exp.tracking.session import recording
+from davis_exp.tracking.settings import patience
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Job:
                     folder,
                     cwd=hydra.runtime.cwd,
                     limit=limit,
+                    grace=sweep.GRACE + patience(cfg),
                     job=hydra.job.num if not folder.name.isdecimal() else int(folder.name),
                     overrides=overrides,
                     identity=identity,
@@ -113,7 +115,7 @@ def execute(
             world = ranks.number(plain(cfg.get("trainer") or {}).get("devices"))
             if world > 1:
                 with sweep.terminable():
-                    code = ranks.run(work, world, folder)
+                    code = ranks.run(work, world, folder, grace=ranks.GRACE + patience(cfg))
             else:
                 code = work()
             if record:

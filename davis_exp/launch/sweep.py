@@ -26,7 +26,9 @@ WORST = (
     0.0  # objective of a job without one: a sweeper must not meet NaN, and every objective is at least this
 )
 POLL = 0.5
-GRACE = 60.0  # seconds that an interrupted job has for writing its state
+GRACE = (
+    60.0  # seconds that an interrupted job has for writing its state; more than its ranks have (ranks.GRACE)
+)
 
 
 def prepared(overrides: Sequence[str], *, holdout: bool) -> tuple[list[str], Path]:
@@ -62,7 +64,9 @@ class Queue(Callback):
         refresh(Path(config.hydra.sweep.dir))
 
 
-def run_job(command: str, folder: Path, *, cwd: str, limit: int | None, **fields: Any) -> float:
+def run_job(
+    command: str, folder: Path, *, cwd: str, limit: int | None, grace: float = GRACE, **fields: Any
+) -> float:
     """Run the job that is composed in `folder`/.hydra, unless it has its answer, and return its objective.
 
     The child's output goes to the screen and to train.log. How it ended is read from its exit code, so a job
@@ -71,6 +75,7 @@ def run_job(command: str, folder: Path, *, cwd: str, limit: int | None, **fields
     Arguments:
         cwd: the working directory that the job is to have.
         limit: of parameters, which the answer depends on as well.
+        grace: seconds that the job has for ending once it is interrupted.
         fields: what status.json says besides (job, overrides, identity).
     """
     with status.turn(folder / ".turn"):  # whoever runs the very same job now has our answer later
@@ -80,7 +85,7 @@ def run_job(command: str, folder: Path, *, cwd: str, limit: int | None, **fields
             print(f"job {fields.get('job')}: {status.read(folder)['state']} before, in {folder}", flush=True)
         else:
             status.update(folder, **fields, limit=limit, state="queued")
-            _run(command, folder, cwd)
+            _run(command, folder, cwd, grace)
     refresh(folder.parent)
     return objective(folder)
 
@@ -118,7 +123,7 @@ def objective(folder: Path) -> float:
     return next(filter(math.isfinite, numbers), WORST)
 
 
-def _run(command: str, folder: Path, cwd: str) -> None:
+def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
     arguments = [sys.executable, "-m", "davis_exp", "_job", command, str(folder)]
     started = time.monotonic()
     before = status.read(folder).get("seconds") or 0.0
@@ -144,7 +149,7 @@ def _run(command: str, folder: Path, cwd: str) -> None:
         except BaseException:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-                process.wait(GRACE)
+                process.wait(grace)
             raise
         finally:
             with contextlib.suppress(ProcessLookupError):  # what it left behind: other ranks, loader workers

@@ -53,8 +53,8 @@ class Comparison:
             return f"{b} and {a} are level ({gap}) {on}"
         if self.distinguishable:
             return f"{ahead} is ahead of {behind} by {gap} {on}"
-        few = f", fewer than {FEWEST} of which tell little" if clips < FEWEST else ""
-        return f"{ahead} is ahead by {gap}: not distinguishable {on}{few}"
+        few = f" (it takes {FEWEST} or more to tell)" if clips < FEWEST else ""
+        return f"{ahead} is ahead by {gap}, but the two are not distinguishable {on}{few}"
 
 
 def compare(

@@ -73,7 +73,7 @@ def hand_in_results(run: "Run", folder: Path, settings: "Settings") -> None:
     """Send the results in `folder`, if there are any; where that fails, one line says how to do it later."""
     if not (folder / PATHS).is_file():
         return
-    later = f"to hand them in: davis-exp submit {shlex.quote(str(folder))}"
+    later = f"to hand them in: davis-exp submit {shlex.quote(str(folder))} --data TRUTH (or --phase test)"
     if run.offline:
         log.info("W&B: offline, the results stay in %s; %s", folder, later)
         return

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from davis_exp import __version__, config
+from davis_exp import __version__, config, ranks
 from davis_exp.errors import OverBudget, brief
 from davis_exp.tracking import agent
 from davis_exp.tracking.settings import Settings
@@ -160,7 +160,8 @@ def recording(
     """While a job runs with logger=wandb, whatever logs to W&B logs to one run; it ends as the job does.
 
     Under an agent the run starts at once, for the server has it already; otherwise with the first that is logged, so
-    that a job refused before that leaves none. `exit_code` says what an exception ends the program with. Raises
+    that a job refused before that leaves none. `exit_code` says what an exception ends the program with; of several
+    processes the run belongs to the first, and says what went wrong in another if that has ended them all. Raises
     BadInput for settings that conf/logger/wandb.yaml does not have.
     """
     logger = cfg.get("logger")
@@ -172,7 +173,8 @@ def recording(
     config.check_call(Settings, given, "logger")
     session = Session(folder, Settings(**given), OmegaConf.to_container(cfg, resolve=True), command)  # type: ignore[arg-type]
     _open.append(session)
-    code, failure = 1, None
+    code: int = 1
+    failure: BaseException | None = None
     try:
         with _interrupted_by_sigterm() if agent.inside() else contextlib.nullcontext():
             if agent.inside():
@@ -181,7 +183,10 @@ def recording(
             yield
         code = 0
     except BaseException as error:
-        code, failure = exit_code(error), error
+        failure = ranks.cause(error)
+        code = exit_code(failure)
+        if code == 130:
+            failure = KeyboardInterrupt()  # of which Lightning makes an exit(1)
         raise
     finally:
         _open.remove(session)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from omegaconf import DictConfig, OmegaConf
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -27,3 +29,9 @@ class Settings:
     checkpoints: bool = False
     aliases: list[str] = field(default_factory=list)
     patience: float = 90.0
+
+
+def patience(cfg: DictConfig) -> float:
+    """Seconds that the end of a job may take for its logger's sake, however it ends; 0 for one that asks for none."""
+    given = OmegaConf.select(cfg, "logger.patience", throw_on_resolution_failure=False)
+    return float(given) if isinstance(given, int | float) else 0.0

@@ -95,4 +95,7 @@ def write(path: Path, state: dict[str, "Tensor"], about: dict[str, Any]) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     save_file(halves, part, {"format": "davis_exp", "about": json.dumps(about)})
+    part.chmod(
+        path.parent.stat().st_mode & 0o666
+    )  # to be handed on: the library lets its owner alone read it
     part.replace(path)

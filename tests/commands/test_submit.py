@@ -58,6 +58,8 @@ def test_a_dry_run_of_the_test_phase_needs_no_truth(results, capsys):
     [
         ([], "--data"),
         (["--data", "nobody/nothing/data:v0"], "no W&B key"),
+        (["--data", "nobody/nothing/data"], "no data set at nobody/nothing/data"),
+        (["--data", "../nothing/data"], "no data set at ../nothing/data"),
         (["--phase", "test"], "cannot hand in offline"),
         (["--phase", "test", "--limit", "1000"], "over the limit"),
     ],

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -89,10 +90,58 @@ def test_damaged_tables_are_refused(contest, tmp_path):
     assert "must look like" in refusal({"raw": {"0": 3}})
     assert "not below" in refusal({"raw": {"0": "c/00000.jpg"}})
     assert "<clip>/<frame>" in refusal({"raw": {"0": "00000.jpg"}})
+    assert "<clip>/<frame>" in refusal({"raw": {"0": "/00000.jpg"}})
+    assert "not below" in refusal({"raw": {"0": "/nobody/c/00000.jpg"}})
+    assert "not below" in refusal({"raw": {"0": "c" * 300 + "/00000.jpg"}})
     assert "two frames of one name" in refusal({"raw": {"0": table["raw"]["0"], "1": table["raw"]["0"]}})
     assert "index 4 has no annotation" in refusal(
         {"raw": table["raw"], "annotation": table["annotation"] | {"4": None}}
     )
+
+
+@pytest.mark.parametrize("column", ["raw", "annotation"])
+@pytest.mark.parametrize("row", ["0", "2"])
+def test_no_path_leaves_the_data_set(contest, tmp_path, column, row):
+    """Whichever row it stands in, and though its file is there."""
+    root, secret = contest(), tmp_path / "secret"
+    shutil.copytree(root / "JPEGImages/480p/a", secret / "x")
+    table = json.loads((root / "paths.json").read_text())
+    for path in (
+        "JPEGImages/../../secret/x/00000.jpg",
+        "../secret/x/00000.jpg",
+        "..\\secret\\x\\00000.jpg",
+        "JPEGImages/480p/a/../00000.jpg",  # its clip would be ..
+        f"{root}/../secret/x/00000.jpg",
+        f"{secret}/x/00000.jpg",
+        f"C:{secret}/x/00000.jpg",
+        f"C:{secret}/x/00000.jpg".replace("/", "\\"),
+        f"/{secret}/x/00000.jpg",
+        "JPEGImages/480p\\a/00000.jpg",
+        "JPEGImages/480p/a\n/00000.jpg",
+    ):
+        table[column][row] = path
+        (root / "paths.json").write_text(json.dumps(table))
+        with pytest.raises(BadInput, match=f"{column}: index {row}: ") as caught:
+            ContestSource(root).sequences("train")
+        assert "\n" not in str(caught.value)
+
+
+def test_rows_that_do_not_begin_alike_are_refused(contest):
+    root = contest("/home/somebody/JPEGImages/480p")
+    table = json.loads((root / "paths.json").read_text())
+    table["raw"]["2"] = "/a/00002.jpg"
+    (root / "paths.json").write_text(json.dumps(table))
+    with pytest.raises(BadInput, match=r"raw: index 2: /a/00002\.jpg is not in the folder that the first"):
+        ContestSource(root).sequences("train")
+
+
+def test_a_copy_is_read_and_not_its_original(contest, davis_folder, tmp_path):
+    root = contest(f"{tmp_path}/davis/JPEGImages/480p")
+    copy = shutil.copytree(root, tmp_path / "copies" / "davis")
+    for source, folder in ((root, root), (copy, copy)):
+        for sequence in ContestSource(source).sequences("train"):
+            assert all(path.is_relative_to(folder) for path in (*sequence.frames, *sequence.masks))
+            assert sequence.key == str(folder.resolve() / "JPEGImages/480p" / sequence.name)
 
 
 def test_open_source_tells_the_layout(contest, davis_folder, write_list, tmp_path):

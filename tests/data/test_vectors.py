@@ -85,6 +85,9 @@ def test_a_crop_of_a_quarter_doubles_exactly():
         A.OneOf([A.Affine(scale=(0.8, 1.2), shear=(-10, 10), p=1.0), A.HorizontalFlip(p=1.0)], p=1.0),
         A.CoarseDropout(hole_height_range=(2, 4), hole_width_range=(2, 4), p=1.0),
         A.SafeRotate((-20, 20), p=1.0),
+        A.SomeOf([A.Rotate((-20, 20), p=1.0), A.HorizontalFlip(p=1.0), A.ToGray(p=1.0)], n=2),
+        A.RandomOrder([A.Rotate((-20, 20), p=1.0), A.HorizontalFlip(p=1.0)], n=2),
+        A.Sequential([A.Compose([A.HorizontalFlip(p=0.5)]), A.Rotate((-20, 20), p=0.5)], p=1.0),
     ],
     ids=lambda transform: type(transform).__name__,
 )
@@ -117,3 +120,17 @@ def test_flow_that_cannot_follow_is_refused():
     augmentation(frames, frames[..., 0], np.random.default_rng(0))
     with pytest.raises(BadInput, match=r"augmentation\.transforms\.bend: flow cannot follow"):
         augmentation(frames, frames[..., 0], np.random.default_rng(0), field(4, 1, (30, 40)))
+
+
+@pytest.mark.parametrize("wrapped", [lambda step: step, lambda step: A.Compose([step, A.NoOp()])])
+def test_flow_is_refused_where_we_are_not_told_what_was_applied(wrapped):
+    frames = np.zeros((2, 30, 40, 3), np.uint8)
+    mirrored = A.OneOrOther(A.OneOf([A.HorizontalFlip(p=1.0)], p=1.0), A.NoOp(), p=1.0)
+    augmentation = ClipAugmentation((30, 40), transforms={"either": wrapped(mirrored)})
+    augmentation(frames, frames[..., 0], np.random.default_rng(0))
+    with pytest.raises(BadInput, match=r"augmentation\.transforms\.either: flow cannot follow"):
+        augmentation(frames, frames[..., 0], np.random.default_rng(0), field(4, 1))
+    harmless = A.OneOrOther(A.ToGray(p=1.0), A.InvertImg(p=1.0))  # no pixel moves: nothing need be told
+    augmentation = ClipAugmentation((30, 40), transforms={"either": wrapped(harmless)})
+    _, _, vectors = augmentation(frames, frames[..., 0], np.random.default_rng(0), field(4, 1))
+    assert np.array_equal(vectors, field(4, 1))

@@ -4,13 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
-from davis_exp.launch import status
+from davis_exp import ranks
+from davis_exp.launch import job as launch_job
+from davis_exp.launch import runs, status, sweep
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 TWO = "trainer.devices=2"
@@ -100,6 +107,73 @@ def test_ranks_go_with_the_one_that_started_them(
         return
     assert (process.returncode, said) == (130, "davis-exp: interrupted\n")
     assert status.read(folder)["state"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("logger", "patience"),
+    [({"_target_": "x", "patience": 90}, 90), ({"_target_": "x"}, 0), (None, 0), ([], 0), (False, 0)],
+)
+def test_whoever_interrupts_a_job_has_its_loggers_patience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: Any, patience: float
+) -> None:
+    given: list[float] = []
+
+    def keep(*arguments: Any, grace: float, **others: Any) -> int:
+        given.append(grace)
+        return 0
+
+    monkeypatch.setattr(ranks, "run", keep)
+    monkeypatch.setattr(sweep, "run_job", keep)
+    monkeypatch.setattr(runs, "task_overrides", lambda hydra: [])
+    monkeypatch.setattr(runs, "identity", lambda cfg, overrides: "")
+    hydra = SimpleNamespace(
+        runtime=SimpleNamespace(output_dir=str(tmp_path / "0"), cwd=str(tmp_path)),
+        mode=RunMode.MULTIRUN,
+        output_subdir=".hydra",
+        job=SimpleNamespace(num=0),
+    )
+    monkeypatch.setattr(launch_job.HydraConfig, "get", lambda: hydra)
+    cfg = OmegaConf.create({"logger": logger, "trainer": {"devices": 2}})
+    assert launch_job.execute("train", "nowhere", cfg, tmp_path, None) == 0
+    launch_job.Job("train", "nowhere", None)(cfg)
+    ours, the_sweeps = given
+    assert ours == ranks.GRACE + patience
+    assert the_sweeps == sweep.GRACE + patience
+    assert the_sweeps > ours + ranks.GRACE  # the ranks are waited for by a process that is waited for
+
+
+def test_an_interrupted_job_of_a_sweep_has_the_grace_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs a moment for ending, and without any is killed first."""
+    slow = """
+        import os, signal, sys, time
+        try:
+            os.kill(os.getppid(), signal.SIGUSR1)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            time.sleep(1)
+            open("ended", "w").close()
+    """
+    program = tmp_path / "python"
+    program.write_text(f"#!{sys.executable}\n{textwrap.dedent(slow)}")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(sweep, "refresh", lambda folder: None)
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        for grace, ended in ((0.0, False), (60.0, True)):
+            folder = tmp_path / str(int(grace))
+            folder.mkdir()
+            with pytest.raises(KeyboardInterrupt):
+                sweep.run_job("train", folder, cwd=str(tmp_path), limit=None, grace=grace)
+            assert (tmp_path / "ended").exists() == ended
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_job_of_a_sweep_may_have_several_devices(app: Run, tmp_path: Path) -> None:

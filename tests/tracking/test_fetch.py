@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 import wandb
@@ -113,8 +114,25 @@ def test_without_a_server_an_alias_is_what_it_was(published, tmp_path, caplog):
 def test_what_is_not_there_is_refused_in_a_line(published, tmp_path):
     with pytest.raises(BadInput, match="wandb/davis/nothing:contest cannot be had"):
         fetch("wandb/davis/nothing:contest", tmp_path)
-    with pytest.raises(BadInput, match="neither a folder nor an artifact"):
-        fetch("../somewhere", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "typo",
+    [
+        "../somewhere",
+        "../data/davis_typo",
+        "../data/davis:v0",
+        "./data/davis:v0",
+        "data/davis/val",
+        "a/b/..:v0",
+    ],
+)
+def test_a_mistyped_folder_is_no_artifact(published, tmp_path, typo):
+    keep = tmp_path / "cache" / "artifacts"
+    with pytest.raises(BadInput, match=f"no folder {re.escape(typo)}, and no artifact's name"):
+        fetch(typo, keep)
+    assert not (tmp_path / "cache").exists()
+    assert not published.requests
 
 
 def test_a_split_names_files_relative_to_its_artifact(contest):

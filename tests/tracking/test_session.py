@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from davis_exp import ranks
 from davis_exp.data.artifact import has_key
 from davis_exp.errors import BadInput, OverBudget
 from davis_exp.launch import job as launch_job
@@ -125,8 +126,19 @@ def test_wandb_can_be_switched_off(server, job, monkeypatch, caplog):
     assert "W&B" not in caplog.text
 
 
-@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (BadInput("no"), 2)])
-def test_however_a_job_ends_the_run_ends_with_its_exit_code(server, job, error, code):
+LIGHTNINGS = SystemExit(1)  # what it makes of Ctrl-C
+LIGHTNINGS.__context__ = KeyboardInterrupt()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "KeyboardInterrupt"),
+        (LIGHTNINGS, 130, "KeyboardInterrupt"),
+        (BadInput("no"), 2, "no"),
+    ],
+)
+def test_however_a_job_ends_the_run_ends_with_its_exit_code(server, job, error, code, said):
     def stops(folder, logger):
         _ = logger.experiment
         raise error
@@ -134,6 +146,30 @@ def test_however_a_job_ends_the_run_ends_with_its_exit_code(server, job, error, 
     with pytest.raises(type(error)):
         job(does=stops)
     assert (server.run.complete, server.run.exitcode) == (True, code)
+    assert server.run.summary["error"] == said
+
+
+@pytest.mark.parametrize(
+    ("cause", "code", "said"),
+    [
+        (RuntimeError("out of\nmemory"), 1, "out of memory"),
+        (OverBudget("over by 3", "table", 53), 0, "over by 3"),
+    ],
+)
+@pytest.mark.parametrize("felt", [KeyboardInterrupt(), RuntimeError("connection closed by peer")])
+def test_of_several_processes_the_run_says_what_went_wrong_first(
+    server, job, monkeypatch, cause, code, said, felt
+):
+    monkeypatch.setattr(ranks, "cause", lambda error: cause if error is felt else error)
+
+    def ends(folder, logger):
+        _ = logger.experiment
+        raise felt
+
+    with pytest.raises(type(felt)):
+        job(does=ends)
+    assert (server.run.complete, server.run.exitcode) == (True, code)
+    assert server.run.summary["error"] == said
 
 
 def test_a_job_that_is_refused_before_it_logs_leaves_no_run(server, job):

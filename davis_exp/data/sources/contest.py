@@ -1,6 +1,8 @@
 """The contest's layout: a `paths.json` table of frames and, where labelled, their masks."""
 
 import json
+import os
+import re
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -8,9 +10,11 @@ from davis_exp.data.artifact import fetch
 from davis_exp.data.cache import default_folder
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.files import FileSequence
-from davis_exp.errors import BadInput
+from davis_exp.errors import BadInput, quoted
 
 TABLE = "paths.json"
+PLAIN = re.compile(r"[^\x00-\x1f\x7f]{1,1024}")
+DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class ContestSource(Source):
@@ -19,7 +23,7 @@ class ContestSource(Source):
     `paths.json` is a pandas `DataFrame.to_json` with columns `raw` and, where labelled, `annotation`, and an
     integer index, which is the frame's global index and gives the order. Paths end in <clip>/<frame>.jpg
     below any prefix, written with either kind of slash; a prefix that is not below `root` (another machine's)
-    is left out.
+    is left out. A table may come from anywhere: none of its paths is followed out of `root`.
 
     Args:
         root: the folder with the training data's `paths.json`.
@@ -54,8 +58,7 @@ class ContestSource(Source):
             raise BadInput(f"a data set has the stages train and test, not {stage!r}")
         root = self.root(stage)
         columns = _read_table(root / TABLE)
-        frames = _locate(root, columns["raw"])
-        masks = _locate(root, columns.get("annotation", {}))
+        frames, masks = (_locate(root, name, columns.get(name, {})) for name in ("raw", "annotation"))
         clips: dict[str, list[int]] = {}
         for index, path in sorted(frames.items()):
             clips.setdefault(path.parent.name, []).append(index)
@@ -105,26 +108,44 @@ def _read_table(path: Path) -> dict[str, dict[int, str]]:
     return columns
 
 
-def _locate(root: Path, column: dict[int, str]) -> dict[int, Path]:
-    """The files a column names, below `root`: as many leading folders are dropped as the first one needs."""
+def _locate(root: Path, name: str, column: dict[int, str]) -> dict[int, Path]:
+    """The files that the column `name` lists, all below `root`: as many leading folders are dropped as its first needs."""
+
+    def refusal(index: int, why: str) -> BadInput:
+        return BadInput(f"{root / TABLE}: {name}: index {index}: {quoted(column[index])} {why}")
+
     paths = {index: parse(text) for index, text in column.items()}
-    if not paths:
-        return {}
-    first = next(iter(paths.values()))
+    drop: int | None = None
     for index, path in paths.items():
-        if len(path.parts) < 2:
-            raise BadInput(
-                f"{root / TABLE}: index {index}: {str(path)!r} has no clip folder (<clip>/<frame>)"
-            )
-    drop = foreign_folders(root, first)
-    if drop is None:
-        raise BadInput(f"{root / TABLE} names {first}, which is not below {root}: restore the files")
+        if "/" in column[index] and "\\" in column[index]:
+            raise refusal(index, "mixes / and \\: use one kind of slash")
+        if ".." in path.parts:
+            raise refusal(index, "leaves the folder: name a file inside it, without '..'")
+        if not PLAIN.fullmatch(column[index]):
+            raise refusal(index, "is not a plain path: write <clip>/<frame>.jpg")
+        if len(path.parts) - _rooted(path) < 2:
+            raise refusal(index, "has no clip folder: write <clip>/<frame>.jpg")
+        drop = foreign_folders(root, path) if drop is None else drop
+        if drop is None:
+            raise refusal(index, f"is not below {root}: restore the files")
+        if not _rooted(path) <= drop <= len(path.parts) - 2:
+            raise refusal(index, "is not in the folder that the first path is in: begin all paths alike")
     return {index: root.joinpath(*path.parts[drop:]) for index, path in paths.items()}
 
 
 def foreign_folders(root: Path, path: PurePath) -> int | None:
-    """How many leading folders of a path to leave out to find its file below `root`; None if none helps."""
-    return next((n for n in range(len(path.parts) - 1) if root.joinpath(*path.parts[n:]).is_file()), None)
+    """How many leading parts of a path to leave out to find its file below `root`; None if none helps.
+
+    What makes it absolute always goes: the file itself may be there, on the machine that the table is from.
+    """
+    counts = range(_rooted(path), len(path.parts) - 1)
+    # unlike is_file, it finds a name too long for any file no error
+    return next((n for n in counts if os.path.isfile(root.joinpath(*path.parts[n:]))), None)
+
+
+def _rooted(path: PurePath) -> bool:
+    """Whether its first part is a root, a share or a drive, of any machine's."""
+    return bool(path.anchor or DRIVE.match(str(path)))
 
 
 def parse(text: str) -> PurePath:

@@ -1,6 +1,7 @@
 """What every encoder that sees one frame at a time has in common."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +119,7 @@ def load_trained(encoder: nn.Module, name: str) -> None:
 
     An encoder of single frames may take the appearance stream of two. Raises BadInput if it does not fit.
     """
-    state = zoo.read(zoo.find(name))[0]
+    state, about = zoo.read(zoo.find(name))
     own = encoder.state_dict()
     for prefix in ("encoder.", "encoder.appearance."):
         found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
@@ -126,7 +127,20 @@ def load_trained(encoder: nn.Module, name: str) -> None:
             encoder.load_state_dict(found)
             return
     raise BadInput(
-        f"encoder.weights={name}: they are of another encoder; choose the one that its config names, or other weights"
+        f"encoder.weights={name}: they are of another encoder, {_described(about)}; choose that one, or other weights"
+    )
+
+
+def _described(about: dict[str, Any]) -> str:
+    """The encoder that a model's config names: "TwoStreamEncoder (appearance EfficientNetLite variant 0)"."""
+    node = about.get("config", {}).get("encoder", {})
+    within = node.get("appearance") or {}
+    kinds = [str(part.get("_target_", "?")).rpartition(".")[2] for part in (node, within) if part]
+    which = next((f" {key} {within[key]}" for key in ("name", "variant") if key in within), "")
+    return (
+        kinds[0] + (f" (appearance {kinds[1]}{which})" if within else "")
+        if kinds
+        else "which it does not say"
     )
 
 

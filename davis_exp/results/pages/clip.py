@@ -27,9 +27,9 @@ KEY = {
 }
 
 
-def anchor(name: str) -> str:
-    """The id of a sequence's part of the page."""
-    return "clip-" + re.sub(r"[^\w-]", "_", name)
+def anchor(position: int, name: str) -> str:
+    """The id of a sequence's part of the page; names may differ in what an id cannot hold, positions tell them apart."""
+    return f"clip-{position}-" + re.sub(r"[^\w-]", "_", name)
 
 
 def toolbar() -> Html:
@@ -53,6 +53,7 @@ def clip(
     subjects: List[Subject],
     width: int,
     *,
+    place: str,
     summary: str,
     curves: List[Line],
     order: List[float],
@@ -64,6 +65,7 @@ def clip(
     Args:
         subjects: whose masks are shown, side by side.
         width: of the pictures, in pixels.
+        place: its id, as `anchor` gives it.
         summary: a line below the heading.
         curves: drawn frame by frame, in percent.
         order: of the frames in the strip, lowest first.
@@ -93,7 +95,6 @@ def clip(
         Axis("percent", 0, 100),
         f"{name}: " + ", ".join(curve.name for curve in curves if curve.name) + " of each frame",
     )
-    place = anchor(name)
     return Html(
         f'<article id="{place}" data-player="{place}-data">\n<h3>{escape(name)}</h3>\n'
         f'<p class="soft">{escape(summary)}</p>\n'

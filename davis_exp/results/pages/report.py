@@ -64,7 +64,7 @@ def report(
     width = width_for(sequences)
     clips = []
     for done, sequence in enumerate(ordered):
-        clips.append(_clip(subject, sequence, others, width))
+        clips.append(_clip(subject, sequence, others, width, anchor(done, sequence.name)))
         if progress:
             progress(done + 1, len(ordered))
     parts: dict[str, List[str]] = {
@@ -178,9 +178,9 @@ def _sentences(subject: Subject, others: Mapping[str, dict[str, Any]]) -> list[s
 
 def _sequences(subject: Subject, ordered: List[Sequence], others: Mapping[str, dict[str, Any]]) -> Html:
     rows = []
-    for sequence in ordered:
+    for position, sequence in enumerate(ordered):
         own = subject.score["sequences"][sequence.name]
-        link = Html(f'<a href="#{anchor(sequence.name)}">{escape(sequence.name)}</a>')
+        link = Html(f'<a href="#{anchor(position, sequence.name)}">{escape(sequence.name)}</a>')
         j, f = _value(own, "J"), _value(own, "F")
         lowest = min((v for v in subject.values(sequence.name, "J") if v is not None), default=None)
         against = [_gain(own, score["sequences"].get(sequence.name)) for score in others.values()]
@@ -209,7 +209,9 @@ def _gain(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> object:
     return signed(mine - its)
 
 
-def _clip(subject: Subject, sequence: Sequence, others: Mapping[str, dict[str, Any]], width: int) -> str:
+def _clip(
+    subject: Subject, sequence: Sequence, others: Mapping[str, dict[str, Any]], width: int, place: str
+) -> str:
     own = subject.score["sequences"][sequence.name]
     j, f = subject.values(sequence.name, "J"), subject.values(sequence.name, "F")
     curves = [curve("J", j, "first"), curve("F", f, "second")]
@@ -222,6 +224,7 @@ def _clip(subject: Subject, sequence: Sequence, others: Mapping[str, dict[str, A
         sequence,
         [subject],
         width,
+        place=place,
         summary=f"{caption(means)} over {len(sequence)} frames",
         curves=curves,
         order=[mean(*pair) for pair in zip(j, f, strict=True)],

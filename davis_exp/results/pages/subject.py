@@ -70,6 +70,11 @@ class Run:
         directory = Path(runtime.get("cwd", "."))
         return cls(folder, config, text, overrides, choices, directory, _metrics(folder / "metrics.csv"))
 
+    def find(self, path: str | Path) -> Path:
+        """A path in the config as it led from where the run was started; as it is, if there is nothing now."""
+        there = self.directory / path
+        return there if there.exists() else Path(path)
+
 
 def open_subject(path: Path, name: str, sequences: List[Sequence], *, fresh: bool = False) -> Subject:
     """The results at `path` on `sequences`, with the score kept beside them, or scored anew where that is of others.
@@ -99,21 +104,33 @@ def is_of(scored: dict[str, Any], sequences: List[Sequence]) -> bool:
 
 
 def truth_of(source: Source, results: Results) -> list[Sequence]:
-    """The labelled sequences that results are of: all test clips, or those of the train stage that were held out.
+    """The labelled sequences that results are of: all test clips, or else those of either stage that were held out.
 
-    Raises BadInput if the source has no masks, or other frames.
+    Raises BadInput if the source has no masks.
     """
     wanted = set(results.frames or ())
     sequences = source.sequences("test")
-    if wanted and not wanted & {frame for sequence in sequences for frame in sequence.frame_ids}:
-        held = [s for s in source.sequences("train") if wanted.issuperset(s.frame_ids)]
-        sequences = held or sequences
+    if wanted:
+        sequences = _whole(sequences, wanted) or _whole(_train(source), wanted) or sequences
     for sequence in sequences:
         if not sequence.labelled:
             raise BadInput(
                 f"{sequence.name} has no masks to compare with: give a labelled data set as --truth"
             )
     return sequences
+
+
+def _whole(sequences: List[Sequence], wanted: set[str]) -> list[Sequence]:
+    """The clips that have wanted frames; none where these are only a part of a clip."""
+    found = [sequence for sequence in sequences if not wanted.isdisjoint(sequence.frame_ids)]
+    return found if all(wanted.issuperset(sequence.frame_ids) for sequence in found) else []
+
+
+def _train(source: Source) -> list[Sequence]:
+    try:
+        return source.sequences("train")
+    except BadInput:  # a data set for testing only
+        return []
 
 
 def _text(path: Path) -> str:

@@ -26,7 +26,7 @@ def versus(a: Subject, b: Subject, sequences: List[Sequence], *, progress: Progr
     width = width_for(sequences)
     clips = []
     for done, sequence in enumerate(ordered):
-        clips.append(_clip(a, b, sequence, width))
+        clips.append(_clip(a, b, sequence, width, anchor(done, sequence.name)))
         if progress:
             progress(done + 1, len(ordered))
     title = f"{a.name} and {b.name}"
@@ -58,12 +58,12 @@ def _overall(a: Subject, b: Subject, found: dict[str, Comparison]) -> Html:
 
 def _sequences(a: Subject, b: Subject, found: dict[str, Comparison], ordered: List[Sequence]) -> Html:
     rows = []
-    for sequence in ordered:
+    for position, sequence in enumerate(ordered):
         if sequence.name not in found["J"].sequences:
             continue
         j, both = found["J"].sequences[sequence.name], found["J&F"].sequences[sequence.name]
         f = found["F"].sequences[sequence.name]
-        link = Html(f'<a href="#{anchor(sequence.name)}">{escape(sequence.name)}</a>')
+        link = Html(f'<a href="#{anchor(position, sequence.name)}">{escape(sequence.name)}</a>')
         bars = bar(j[0], percent(j[0])), bar(j[1], percent(j[1]), "second")
         rows.append([link, *bars, signed(j[2]), signed(f[2]), signed(both[2])])
     columns: list[Column] = [
@@ -77,13 +77,14 @@ def _sequences(a: Subject, b: Subject, found: dict[str, Comparison], ordered: Li
     return table(columns, rows, f"{b.name} against {a.name}, the largest difference first")
 
 
-def _clip(a: Subject, b: Subject, sequence: Sequence, width: int) -> str:
+def _clip(a: Subject, b: Subject, sequence: Sequence, width: int, place: str) -> str:
     first, second = a.values(sequence.name, "J"), b.values(sequence.name, "J")
     gaps = [(y or 0.0) - (x or 0.0) for x, y in zip(first, second, strict=True)]
     return clip(
         sequence,
         [a, b],
         width,
+        place=place,
         summary=f"{b.name} against {a.name}: J {100 * sum(gaps) / len(gaps):+.2f} over {len(sequence)} frames",
         curves=[curve(f"J of {a.name}", first, "first"), curve(f"J of {b.name}", second, "second")],
         order=[-abs(gap) for gap in gaps],

@@ -76,7 +76,7 @@ def test_the_page_of_a_run_tells_all_of_it(run):
     for name, own in score["sequences"].items():
         assert re.search(rf"{name} J {100 * own['davis2016']['J']['mean']:.2f}, F", said)
     worst, best = sorted(score["sequences"], key=lambda name: score["sequences"][name]["davis2016"]["J&F"])
-    assert page.index(f'id="clip-{worst}"') < page.index(f'id="clip-{best}"')
+    assert page.index(f'id="clip-0-{worst}"') < page.index(f'id="clip-1-{best}"')
     assert "centre ellipse is foreground" in said
     assert "git checkout abc123 davis-exp train encoder=pixel decoder=pixel 'name=a b' seed=7" in said
     assert "had changes that this revision does not hold" in said
@@ -282,7 +282,7 @@ def test_two_runs_side_by_side(make_results, truth, tmp_path, capsys):
     scores = [json.loads((tmp_path / name / "score.json").read_text()) for name in ("near", "far")]
     gaps = {name: abs(own[2]) for name, own in compare(*scores, measure="J&F").sequences.items()}
     first, second = sorted(gaps, key=lambda name: -gaps[name])
-    assert page.index(f'id="clip-{first}"') < page.index(f'id="clip-{second}"')
+    assert page.index(f'id="clip-0-{first}"') < page.index(f'id="clip-1-{second}"')
     assert page.count("<canvas") == 4
     assert main(["compare", *runs, runs[0] + "/score.json", "--html", str(out), "--truth", str(truth)]) == 2
 
