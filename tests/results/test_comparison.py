@@ -79,9 +79,12 @@ def test_sentences():
     assert behind.sentence("A", "B") == "A is ahead of B by 5.0 ± 0.0 J on 6 clips"
     unclear = compare(scored(base), scored(clips(6, lambda k: 0.05 if k % 2 else -0.04)))
     # of six draws from two values, 1 to 5 are of either kind in 97 % of cases: (5 × -0.04 + 0.05) / 6 … 0.035
-    assert unclear.sentence("A", "B") == "B is ahead by 0.5 ± 3.0 J: not distinguishable on 6 clips"
+    assert (
+        unclear.sentence("A", "B")
+        == "B is ahead by 0.5 ± 3.0 J, but the two are not distinguishable on 6 clips"
+    )
     few = compare(scored(clips(2, lambda k: 0.0)), scored(clips(2, lambda k: 0.3)))
-    assert "not distinguishable on 2 clips, fewer than 5" in few.sentence("A", "B")
+    assert "not distinguishable on 2 clips (it takes 5 or more to tell)" in few.sentence("A", "B")
     assert "level" in compare(scored(base), scored(base)).sentence("A", "B")
 
 
