@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from deflate import DeflateError, zlib_decompress
+from deflate import DeflateError, zlib_compress, zlib_decompress
 
 from davis_exp.errors import BadInput
 
@@ -98,11 +98,22 @@ def decode(data: bytes, name: str, change: Change = np.asarray) -> np.ndarray:
 
 
 def encode(image: np.ndarray) -> bytes:
-    """Encode an (H, W) uint8 array as an 8-bit grey PNG."""
-    done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    if not done:
-        raise OSError(f"OpenCV could not encode an image of shape {image.shape}")
-    return data.tobytes()
+    """Encode an (H, W) uint8 array as an 8-bit grey PNG, its rows differences to the left."""
+    height, width = image.shape
+    rows = np.empty((height, 1 + width), np.uint8)
+    rows[:, 0], rows[:, 1] = SUB, image[:, 0]
+    np.subtract(image[:, 1:], image[:, :-1], out=rows[:, 2:])
+    ihdr = struct.pack(">IIBBBBB", width, height, 8, GREY, 0, 0, 0)
+    return (
+        SIGNATURE
+        + _chunk(b"IHDR", ihdr)
+        + _chunk(b"IDAT", bytes(zlib_compress(rows, 6)))
+        + _chunk(b"IEND", b"")
+    )
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _pixel_data(data: bytes, name: str) -> bytes:

@@ -2,9 +2,6 @@
 
 import contextlib
 import math
-import shutil
-import tempfile
-import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -62,8 +59,7 @@ class Predictor:
         read = checkpoints.read(checkpoint)
         cfg = OmegaConf.create(read["config"])
         if cfg.get("flow") and "cache" in cfg.flow:  # a stranger's video is not worth keeping the flow of
-            cfg.flow.cache = tempfile.mkdtemp(prefix="davis_exp_flow_")
-            weakref.finalize(self, shutil.rmtree, cfg.flow.cache, ignore_errors=True)
+            cfg.flow.cache = False
         self.size, self.how, self.motion = size, build.inference(cfg), build.build_motion(cfg)
         name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:

@@ -1,4 +1,5 @@
 import contextlib
+import io
 import struct
 import zlib
 
@@ -156,3 +157,13 @@ def test_damage_is_not_overlooked(filters):
         png.decode(file_of(image, zlib.compress(raw[:-131])), "x.png")
     with pytest.raises(BadInput, match="damaged or cut short"):
         png.decode(file_of(image, zlib.compress(raw)[:-30]), "x.png")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 1), (1, 9), (48, 85)])
+def test_what_is_written_is_what_others_read(size):
+    image = np.random.default_rng(0).integers(0, 256, (size[0], 2 * size[1]), np.uint8)[:, ::2]
+    data = png.encode(image)
+    with Image.open(io.BytesIO(data)) as read:
+        assert read.mode == "L"
+        np.testing.assert_array_equal(np.asarray(read), image)
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), image)

@@ -150,6 +150,54 @@ def test_reading_back_and_forth_gives_the_same_frames(tmp_path):
         np.testing.assert_array_equal(other.frame(i), forwards[i])
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "webm", "gif", "avi"])
+def test_a_file_is_believed_where_decoding_finds_the_same(tmp_path, suffix):
+    times = [Fraction(n, 100) for n in (0, 4, 18, 20, 60, 62, 90)]
+    path = tmp_path / f"clip.{suffix}"
+    if suffix == "avi":  # has no times of frames of its own
+        times = [Fraction(n, 24) for n in range(7)]
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg4", rate=24)
+            stream.height, stream.width, stream.pix_fmt = 72, 120, "yuv420p"
+            for i in range(7):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(i, 72, 120), format="rgb24")))
+            container.mux(stream.encode(None))
+    else:
+        write(path, count=7, times=times)
+    sequence = VideoSequence(path)
+    assert (sequence._promised() is None) == (suffix == "avi")
+    assert [float(time) for time in sequence.times] == pytest.approx([float(t) for t in times], abs=1e-3)
+    for i, (_, shown) in enumerate(decoded(path)):
+        np.testing.assert_array_equal(sequence.frame(i), shown)
+    np.testing.assert_array_equal(VideoSequence(path, every=3).frame(2), decoded(path)[6][1])
+
+
+def damaged(path, first, last):
+    """Fills the packets of frames first … last with ones."""
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = sorted((p for p in container.demux(video=0) if p.size), key=lambda packet: packet.pts)
+        for packet in packets[first : last + 1]:
+            content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(content)
+
+
+def test_what_is_damaged_inside_is_the_frame_before(checkpoint, tmp_path):
+    damaged(clip := write(tmp_path / "clip.mp4", count=12), 5, 5)
+    assert main(["predict", str(checkpoint), str(clip), "-o", str(tmp_path / "out")]) == 0
+    assert len(masks(tmp_path / "out")) == 12
+    assert len(decoded(tmp_path / "out/overlay.mp4")) == 12
+
+
+def test_a_video_that_breaks_off_keeps_the_masks_so_far(checkpoint, tmp_path, capsys):
+    damaged(clip := write(tmp_path / "clip.mp4", count=60), 30, 59)
+    assert main(["predict", str(checkpoint), str(clip), "-o", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "clip.mp4 cannot be decoded after frame" in said
+    assert "\n" not in said
+    assert 0 < len(masks(tmp_path / "out")) <= 30
+
+
 def test_real_frames(checkpoint, davis_root, tmp_path):
     folder = davis_root / "JPEGImages/480p/blackswan"
     assert main(["predict", str(checkpoint), str(folder), "-o", str(tmp_path / "out"), "--every", "10"]) == 0

@@ -77,7 +77,8 @@ class DisFlow(MotionSource):
         direction: forward, to the next frame; or backward, to the one before: causal.
         preset: OpenCV's; the faster, the coarser.
         max_side: frames longer than this are made smaller first; pixels.
-        cache: the folder to keep flow in; None for flow/ below $DAVIS_EXP_CACHE or ~/.cache/davis_exp.
+        cache: the folder to keep flow in; None for flow/ below $DAVIS_EXP_CACHE or ~/.cache/davis_exp; False keeps
+            none.
 
     Raises:
         BadInput: an unknown preset or direction.
@@ -88,7 +89,7 @@ class DisFlow(MotionSource):
         direction: Direction = "forward",
         preset: Preset = "medium",
         max_side: int = 640,
-        cache: str | None = None,
+        cache: str | Literal[False] | None = None,
     ) -> None:
         for name, value, known in (("direction", direction, Direction), ("preset", preset, Preset)):
             if value not in get_args(known):
@@ -96,22 +97,22 @@ class DisFlow(MotionSource):
         if max_side < LEAST:
             raise BadInput(f"flow.max_side must be at least {LEAST} pixels, got {max_side}")
         self.direction, self.preset, self.max_side = direction, preset, max_side
-        self.cache = files.FileCache(Path(cache).expanduser() if cache else files.default_folder("flow"))
+        folder = Path(cache).expanduser() if cache else files.default_folder("flow")
+        self.cache = None if cache is False else files.FileCache(folder)
 
     def vectors(self, sequence: Sequence, i: int) -> np.ndarray | None:
         if not _moves(sequence):
             return None
         other, sign = self._pair(sequence, i)
+        if self.cache is None:
+            return sign * _vectors(self._compute(sequence, i, other))
         key = self._key(sequence, i, other)
         kept = self.cache.read(key)
-        found = None if kept is None else _decode(kept)
-        if found is None:
-            # What is answered is what was kept, so that it does not matter who computed it.
-            content = self._compute(sequence, i, other)
-            self.cache.write(key, content)
-            found = _decode(content)
-            assert found is not None
-        return found if sign > 0 else -found
+        steps = None if kept is None else _decode(kept)
+        if steps is None:
+            steps = self._compute(sequence, i, other)
+            self.cache.write(key, _encode(steps))
+        return sign * _vectors(steps)
 
     def identity(self, sequence: Sequence, i: int) -> object:
         if not _moves(sequence):
@@ -120,21 +121,24 @@ class DisFlow(MotionSource):
         return self._key(sequence, i, other), sign
 
     def prepare(self, sequences: Iterable[Sequence]) -> None:
+        cache = self.cache
+        if cache is None:
+            return
         missing = [
             (sequence, i, other, key)
             for sequence in sequences
             if _moves(sequence)
             for i in range(len(sequence))
             for other in [self._pair(sequence, i)[0]]
-            if (key := self._key(sequence, i, other)) not in self.cache
+            if (key := self._key(sequence, i, other)) not in cache
         ]
         if not missing:
             return
-        log.info("computing optical flow of %d frames, to be kept in %s", len(missing), self.cache.folder)
+        log.info("computing optical flow of %d frames, to be kept in %s", len(missing), cache.folder)
 
         def keep(job: tuple[Sequence, int, int, str]) -> None:
             sequence, i, other, key = job
-            self.cache.write(key, self._compute(sequence, i, other))
+            cache.write(key, _encode(self._compute(sequence, i, other)))
 
         with progress_bar("optical flow") as progress:
             for _ in ordered(keep, missing, len(missing), os.cpu_count() or 2, progress):
@@ -149,7 +153,8 @@ class DisFlow(MotionSource):
         settings = FORMAT, cv2.__version__, self.preset, self.max_side
         return files.key(settings, identity(sequence, i), identity(sequence, other))
 
-    def _compute(self, sequence: Sequence, i: int, other: int) -> bytes:
+    def _compute(self, sequence: Sequence, i: int, other: int) -> np.ndarray:
+        """The flow as it is kept or would be: in steps, so that it does not matter who computed it."""
         one, two = (self._grey(sequence.frame(k)) for k in (i, other))
         if one.shape != two.shape:
             raise BadInput(
@@ -159,7 +164,7 @@ class DisFlow(MotionSource):
         height, width = one.shape
         pad = (0, max(0, LEAST - height), 0, max(0, LEAST - width))
         one, two = (cv2.copyMakeBorder(grey, *pad, cv2.BORDER_REPLICATE) for grey in (one, two))
-        return _encode(_dis(self.preset).calc(one, two, None)[:height, :width])
+        return _steps(_dis(self.preset).calc(one, two, None)[:height, :width])
 
     def _grey(self, frame: np.ndarray) -> np.ndarray:
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
@@ -181,21 +186,29 @@ def _dis(preset: Preset) -> Any:
     return made[preset]
 
 
-def _encode(flow: np.ndarray) -> bytes:
-    """Flow (H, W, 2) at half its resolution as a 16-bit PNG, u above v: smooth fields compress well so."""
+def _steps(flow: np.ndarray) -> np.ndarray:
+    """Flow (H, W, 2) at half its resolution in 16-bit steps, u above v: (2h, w) uint16."""
     height, width = flow.shape[:2]
     half = geometry.resample(flow.transpose(2, 0, 1), ((height + 1) // 2, (width + 1) // 2))
     steps = np.clip(np.rint(half * STEPS) + 2**15, 0, 2**16 - 1).astype(np.uint16)
-    return cv2.imencode(".png", steps.reshape(-1, steps.shape[-1]))[1].tobytes()
+    return steps.reshape(-1, steps.shape[-1])
+
+
+def _vectors(steps: np.ndarray) -> np.ndarray:
+    """Steps (2h, w) → (2, h, w) float32 in pixels."""
+    return ((steps.astype(np.float32) - 2**15) / STEPS).reshape(2, -1, steps.shape[1])
+
+
+def _encode(steps: np.ndarray) -> bytes:
+    """Steps as a 16-bit PNG: smooth fields compress well so."""
+    return cv2.imencode(".png", steps)[1].tobytes()
 
 
 def _decode(content: bytes) -> np.ndarray | None:
-    """The vectors (2, h, w) that `_encode` wrote; None if this is something else."""
+    """The steps that `_encode` wrote; None if this is something else."""
     try:
         with Image.open(io.BytesIO(content)) as image:  # unlike OpenCV, Pillow refuses a file cut short
-            steps = np.asarray(image, np.float32)
+            steps = np.asarray(image, np.uint16)
     except (OSError, SyntaxError, ValueError):
         return None
-    if steps.ndim != 2 or len(steps) % 2:
-        return None
-    return ((steps - 2**15) / STEPS).reshape(2, -1, steps.shape[1])
+    return steps if steps.ndim == 2 and len(steps) % 2 == 0 else None

@@ -35,10 +35,17 @@ def cut_out(frame: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 
 
 def _tint(drawn: np.ndarray, mask: np.ndarray, colour: Colour, share: float) -> None:
-    blended = cv2.addWeighted(drawn, 1 - share, np.full_like(drawn, colour), share, 0)
-    cv2.copyTo(blended, np.ascontiguousarray(mask).view(np.uint8), drawn)
+    inside = np.ascontiguousarray(mask).view(np.uint8)
+    x, y, width, height = cv2.boundingRect(inside)  # most of a frame is background
+    if not width:
+        return
+    box = np.s_[y : y + height, x : x + width]
+    blended = cv2.addWeighted(drawn[box], 1 - share, np.full_like(drawn[box], colour), share, 0)
+    cv2.copyTo(blended, inside[box], drawn[box])
 
 
 def _outline(drawn: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
-    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    outlines, _ = cv2.findContours(
+        np.ascontiguousarray(mask).view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
+    )
     cv2.drawContours(drawn, outlines, -1, colour, max(1, round(max(mask.shape) / 400)))

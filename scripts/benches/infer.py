@@ -1,13 +1,14 @@
 """`davis-exp predict` on a video against the bare model: how much of its speed is left for everything else.
 
-    scripts/bench infer [--experiments mobile …] [--size 480 854] [--frames 120] [--threads N] [--json F]
+    scripts/bench infer [--models mobile zoo/zoo_mobile …] [--size 480 854] [--frames 120] [--threads N] [--json F]
 
 Predicting reads an mp4 (what it takes to open it included), resizes frames, runs the model, and writes a PNG mask for each
 frame and the overlay video. The bare model is called as inference calls it (one frame after the other with its state, or
-windows) on clips of the size that it sees, in memory. Frames a second, medians of rounds in which both take turns.
+windows) on clips of the size that it sees, in memory; optical flow, where it wants any, is computed for it from frames in
+memory. Frames a second, medians of rounds in which both take turns.
 
-Videos are generated ones. Models have no weights, and what they answer is an ellipse: the noise that they would answer
-takes many times as long to outline and to encode as the masks of any trained model.
+Videos are generated ones. Models are experiments, without weights, or those that ship; what they answer is an ellipse:
+the noise that they would answer takes many times as long to outline and to encode as the masks of any trained model.
 """
 
 import os
@@ -20,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import _report
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from davis_exp import build
+from davis_exp import build, zoo
 from davis_exp.config import conf_dir
+from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.data.sources.video import open_input
 from davis_exp.inference import Inference, spans
@@ -54,10 +57,31 @@ def checkpoint(path: Path, cfg: Any) -> Path:
     return path
 
 
+class InMemory(Sequence):
+    """All frames of another sequence, in memory."""
+
+    labelled, key, name = False, "memory", "memory"
+
+    def __init__(self, sequence: Sequence) -> None:
+        self.frames = [sequence.frame(i) for i in range(len(sequence))]
+        self.index, self.frame_ids = sequence.index, sequence.frame_ids
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = self.frames[0].shape[:2]
+        return height, width
+
+    def frame(self, i: int) -> np.ndarray:
+        return self.frames[i]
+
+    def mask(self, i: int) -> np.ndarray:
+        raise NotImplementedError
+
+
 @torch.inference_mode()
-def bare(predictor: Predictor, how: Inference, frames: int) -> None:
-    """The calls of the model that `frames` frames take, and nothing else."""
-    model, state = predictor.model, None
+def bare(predictor: Predictor, how: Inference, sequence: InMemory) -> None:
+    """The calls of the model, and of its optical flow, that the sequence takes, and nothing else."""
+    model, state, frames, done = predictor.model, None, len(sequence), 0
     if model.context is None:
         clips = [1] * frames
     elif model.context == (0, 0):
@@ -70,6 +94,10 @@ def bare(predictor: Predictor, how: Inference, frames: int) -> None:
     }
     for length in clips:
         clip = made[length]
+        if model.needs_motion:
+            for i in range(done, min(done + length, frames)):
+                predictor.motion.vectors(sequence, i)
+        done += length
         prediction, state = model(clip, clip if model.needs_motion else None, state)
         prediction.logits.cpu()  # waits for the device
 
@@ -92,7 +120,7 @@ def speed(work: Callable[[], Any], frames: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = _report.parser(__doc__, rounds=5)
-    parser.add_argument("--experiments", nargs="+", default=["mobile", "contest_pretrained"])
+    parser.add_argument("--models", nargs="+", default=["mobile", "contest_pretrained", zoo.DEFAULT])
     parser.add_argument(
         "--size", type=int, nargs=2, default=(480, 854), metavar=("H", "W"), help="of the video"
     )
@@ -107,15 +135,18 @@ def main() -> None:
     ):
         folder = Path(temporary)
         clip = video(folder / "clip.mp4", tuple(args.size), args.frames)
-        for name in args.experiments:
-            cfg = compose("train", [f"experiment={name}"])
-            predictor = Predictor(checkpoint(folder / f"{name}.ckpt", cfg))
+        frames = InMemory(open_input(clip)[0])
+        for name in args.models:
+            given = name
+            if not zoo.is_model_file(name):
+                given = checkpoint(folder / f"{name}.ckpt", compose("train", [f"experiment={name}"]))
+            predictor = Predictor(given)
             predictor.model.register_forward_hook(answer_ellipses)
             how = replace(predictor.how, size=same_pixels(predictor.how.size, tuple(args.size)))
             turns: dict[str, Callable[[], Any]] = {
-                "the bare model": lambda predictor=predictor, how=how: bare(predictor, how, args.frames),
+                "the bare model": lambda predictor=predictor, how=how: bare(predictor, how, frames),
                 "predict": lambda predictor=predictor, name=name: predictor.write(
-                    open_input(clip)[0], Output(folder / name)
+                    open_input(clip)[0], Output(folder / name.replace("/", "_"))
                 ),
             }
             measured: dict[str, list[tuple[float, float]]] = {turn: [] for turn in turns}

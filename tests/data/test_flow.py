@@ -102,11 +102,11 @@ def test_small_and_thin_frames_do_no_harm(dis, size, preset):
 def test_is_kept_to_a_64th_of_a_pixel():
     y, x = np.mgrid[:61, :81].astype(np.float32)
     smooth = np.stack([40 * np.sin(x / 30), 3 + y / 10], axis=-1)
-    kept = flow._decode(flow._encode(smooth))
+    kept = flow._vectors(flow._decode(flow._encode(flow._steps(smooth))))
     exact = flow.geometry.resample(smooth.transpose(2, 0, 1), (31, 41))
     assert np.abs(kept - exact).max() <= 1 / 64
     wild = np.full((4, 4, 2), 1e6, np.float32)
-    assert np.abs(flow._decode(flow._encode(wild))).max() <= 1024
+    assert np.abs(flow._vectors(flow._steps(wild))).max() <= 1024
 
 
 def test_stills_and_single_frames_have_no_motion(dis, moved):
@@ -148,6 +148,16 @@ def test_hit_equals_miss(dis, files, tmp_path, monkeypatch):
     assert len(entries(tmp_path)) == 3
     monkeypatch.setattr(DisFlow, "_compute", None)  # not called again
     for i, vectors in enumerate(missed):
+        assert np.array_equal(dis().vectors(files(), i), vectors)
+
+
+def test_what_is_not_kept_is_the_same(dis, files, tmp_path, monkeypatch):
+    monkeypatch.setenv("DAVIS_EXP_CACHE", str(tmp_path))
+    unkept = DisFlow(cache=False)
+    unkept.prepare([files()])
+    found = [unkept.vectors(files(), i) for i in range(3)]
+    assert entries(tmp_path) == []
+    for i, vectors in enumerate(found):
         assert np.array_equal(dis().vectors(files(), i), vectors)
 
 

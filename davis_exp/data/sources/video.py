@@ -1,9 +1,12 @@
 """Videos and folders of pictures, as a user has them: sequences without masks."""
 
+import contextlib
+import logging
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,16 @@ from davis_exp.data.sources.contest import TABLE
 from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence
 from davis_exp.errors import BadInput
 
+log = logging.getLogger(__name__)
+
 PICTURES = (*FRAME_SUFFIXES, ".webp", ".bmp", ".tif", ".tiff")
 RATE = Fraction(24)  # pictures a second where a file does not say
+FRAME_A_PACKET = {
+    "mp4",
+    "matroska",
+    "webm",
+    "gif",
+}  # FFmpeg's names of formats that hold each frame by itself
 KEPT = 24  # decoded frames held: more than reading ahead and a motion's neighbour ever go back
 
 
@@ -24,7 +35,8 @@ class VideoSequence(Sequence):
     """The frames of a video file, decoded as they are asked for, in order; turned as its metadata says.
 
     Going back further than a few frames starts over, so that memory does not grow with the video. Not for several
-    threads: each wants its own (`again`).
+    threads: each wants its own (`again`). In the place of a frame that is damaged stands the one before it, as in
+    any player.
 
     Args:
         path: anything FFmpeg reads.
@@ -34,20 +46,20 @@ class VideoSequence(Sequence):
         times: when each frame is shown, seconds from the first, as exact fractions.
 
     Raises:
-        BadInput: not a video, or broken.
+        BadInput: not a video, or broken. If it breaks off further on, when that frame is asked for.
     """
 
     labelled = False
 
     def __init__(self, path: Path, every: int = 1) -> None:
         self.path, self.every, self.name = path, every, path.stem
-        shown = [time for i, time in enumerate(self._times()) if i % every == 0]
-        if not shown:
-            raise BadInput(f"{path} has no picture in it: give a video")
-        self.times = tuple(time - shown[0] for time in shown)
-        self.index = tuple(range(len(shown)))
-        self.frame_ids = tuple(f"{self.name}/{i:05d}" for i in self.index)
         self._start_over()
+        self._shown = (self._promised() or [time for time, _ in self._timed()])[::every]
+        if not self._shown:
+            raise BadInput(f"{path} has no picture in it: give a video")
+        self.times = tuple(time - self._shown[0] for time in self._shown)
+        self.index = tuple(range(len(self._shown)))
+        self.frame_ids = tuple(f"{self.name}/{i:05d}" for i in self.index)
 
     def again(self) -> "VideoSequence":
         """The same video, to be read independently of this one."""
@@ -70,12 +82,7 @@ class VideoSequence(Sequence):
         if i not in self._kept and i < self._next:
             self._start_over()
         while i not in self._kept:
-            try:
-                self._kept[self._next] = _turned(next(self._frames))
-            except StopIteration:
-                raise BadInput(
-                    f"{self.path} ended at frame {self._next}: it changed while it was read"
-                ) from None
+            self._kept[self._next] = next(self._pictures)
             self._next += 1
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -87,38 +94,74 @@ class VideoSequence(Sequence):
     def _start_over(self) -> None:
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._next = 0
-        self._frames = (frame for i, frame in enumerate(self._decoded()) if i % self.every == 0)
+        self._pictures = self._decoded()
 
-    def _times(self) -> Iterator[Fraction]:
-        """When each frame is shown. Decodes the whole video, since headers may promise what is not there."""
-        last = -1 / RATE
-        for frame in self._decoded():
-            known = frame.pts is not None and frame.time_base is not None
-            time = frame.pts * frame.time_base if known else last + 1 / RATE
-            last = max(time, last + Fraction(1, 1000))  # two frames cannot be shown at one time
-            yield last
+    def _decoded(self) -> Iterator[np.ndarray]:
+        """The picture at each of the times that were found when the video was opened."""
+        frames = self._timed()
+        shown, ahead = None, next(frames, None)
+        for i, time in enumerate(self._shown):
+            while ahead is not None and (shown is None or ahead[0] <= time):
+                shown, ahead = ahead, next(frames, None)
+            if shown is None or (ahead is None and shown[0] < time):
+                raise self._broken(i, "its frames are damaged or missing")
+            if shown[0] < time:
+                log.warning("%s: frame %d is damaged, the one before it stands in its place", self.path, i)
+            yield _turned(shown[1])
 
-    def _decoded(self) -> Iterator[Any]:
+    def _promised(self) -> list[Fraction] | None:
+        """When each frame is shown by the file's own account: None where that may not be what decoding will find."""
+        with self._opened() as (container, stream):
+            if not FRAME_A_PACKET.intersection(container.format.name.split(",")):
+                return None
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            times = sorted(packet.pts for packet in packets if packet.pts is not None)
+            damaged = any(packet.is_corrupt or packet.is_discard for packet in packets)
+            if damaged or len(set(times)) < len(packets) or not packets[0].is_keyframe:
+                return None
+            return list(_apart(time * stream.time_base for time in times))
+
+    def _timed(self) -> Iterator[tuple[Fraction, Any]]:
+        """Every frame that can be decoded, and when it is shown."""
+        one, other = tee(self._frames())
+        times = (frame.pts * frame.time_base if frame.pts is not None else None for frame in one)
+        return zip(_apart(times), other, strict=True)
+
+    def _frames(self) -> Iterator[Any]:
+        import av
+
+        with self._opened() as (container, stream):
+            stream.thread_type = "AUTO"
+            for packet in container.demux(stream):
+                with contextlib.suppress(av.error.InvalidDataError):
+                    yield from packet.decode()
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[Any, Any]]:
         import av  # loads FFmpeg: only where there is a video
 
-        count = 0
         try:
             with av.open(str(self.path)) as container:
                 if not container.streams.video:
                     raise BadInput(f"{self.path} has no picture in it (audio only?): give a video")
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
-                for frame in container.decode(stream):
-                    count += 1
-                    yield frame
+                yield container, container.streams.video[0]
         except FileNotFoundError:
             raise BadInput(f"no file {self.path}") from None
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            where = f"after frame {count}" if count else "at all"
             reason = getattr(error, "strerror", None) or str(error)
-            raise BadInput(
-                f"{self.path} cannot be decoded {where} ({reason}): give a whole video file"
-            ) from error
+            raise self._broken(self._next, reason) from error
+
+    def _broken(self, count: int, reason: str) -> BadInput:
+        where = f"after frame {count}" if count else "at all"
+        return BadInput(f"{self.path} cannot be decoded {where} ({reason}): give a whole video file")
+
+
+def _apart(times: Iterable[Fraction | None]) -> Iterator[Fraction]:
+    """The times with what is unknown filled in, each later than the one before: two frames cannot be shown at once."""
+    last = -1 / RATE
+    for time in times:
+        last = max(last + 1 / RATE if time is None else time, last + Fraction(1, 1000))
+        yield last
 
 
 def _turned(frame: Any) -> np.ndarray:
