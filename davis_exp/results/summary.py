@@ -46,12 +46,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Finished jobs that differ in nothing but their seed: mean and standard deviation of their objective."""
+    """Finished jobs that differ in nothing but their seed: mean and standard deviation of their objective.
+
+    `gain` is what they have over the sweep's first choices, seed by seed: it deviates less than the objective itself
+    where seeds are hard or easy for all. None for the first choices, and without a seed in common.
+    """
 
     choices: dict[str, str]
     mean: float
     deviation: float | None  # of a sample; None for a single job
     number: int
+    gain: tuple[float, float | None] | None = None
+
+    @property
+    def name(self) -> str:
+        """What sets them apart, in one line."""
+        return " ".join(f"{key}={value}" for key, value in self.choices.items()) or "all"
 
 
 def rows(jobs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Row]:
@@ -65,16 +75,24 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     """The finished jobs with their seeds aggregated, the best mean first; [] unless seeds vary."""
     if not any("seed" in row.choices for row in rows):
         return []
-    found: dict[tuple[tuple[str, str], ...], list[float]] = {}
-    for row in rows:
+    found: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}  # choices → seed → objective
+    for row in sorted(rows, key=lambda row: (len(row.job), row.job)):
+        others = tuple((key, value) for key, value in row.choices.items() if key != "seed")
+        own = found.setdefault(others, {})
         if row.objective is not None:
-            others = tuple((key, value) for key, value in row.choices.items() if key != "seed")
-            found.setdefault(others, []).append(row.objective)
-    made = [
-        Group(dict(key), statistics.fmean(v), statistics.stdev(v) if len(v) > 1 else None, len(v))
-        for key, v in found.items()
-    ]
+            own[row.choices["seed"]] = row.objective
+    first = next(iter(found.values()))
+    made = []
+    for choices, own in found.items():
+        gains = [] if own is first else [own[seed] - first[seed] for seed in own.keys() & first.keys()]
+        if own:
+            gain = _spread(gains) if gains else None
+            made.append(Group(dict(choices), *_spread(list(own.values())), len(own), gain))
     return sorted(made, key=lambda group: -group.mean)
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float | None]:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
@@ -109,10 +127,18 @@ def as_text(rows: Sequence[Row]) -> str:
     text += [f"job {row.job}: {row.error or row.state}" for row in rows if row.failed]
     for group in groups(rows):
         if group.deviation is not None:
-            name = " ".join(f"{key}={value}" for key, value in group.choices.items()) or "all"
             spread = f"{percent(group.mean)} ± {percent(group.deviation)}"
-            text.append(f"{name}: hold-out J {spread} over {group.number} seeds")
+            gain = f", against the first choices {gained(group)}" if group.gain else ""
+            text.append(f"{group.name}: hold-out J {spread} over {group.number} seeds{gain}")
     return "\n".join(text)
+
+
+def gained(group: Group) -> str:
+    """Its gain in percent, with a sign; "" where there is none."""
+    if group.gain is None:
+        return ""
+    mean, deviation = group.gain
+    return f"{100 * mean:+.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
 
 
 def headings(rows: Sequence[Row]) -> list[str]:

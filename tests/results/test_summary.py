@@ -78,8 +78,25 @@ def test_seeds_are_aggregated(jobs) -> None:
     assert (second.choices, second.mean, second.number) == ({"encoder": "a"}, pytest.approx(0.6), 2)
     assert second.deviation == pytest.approx(statistics.stdev([0.5, 0.7]))
     assert (first.choices, first.mean, first.deviation) == ({"encoder": "b"}, 0.65, None)
+    assert second.gain is None  # the sweep's first choices
+    assert first.gain == (pytest.approx(0.15), None)  # by the one seed that both have
     assert "encoder=a: hold-out J 60.00 ± 14.14 over 2 seeds" in summary.as_text(summary.rows(jobs))
     assert summary.groups(summary.rows([job_ for job_ in jobs if "seed=0" in job_[1]["overrides"]])) == []
+
+
+def test_gains_are_taken_seed_by_seed(tmp_path: Path) -> None:
+    """Seeds that differ by far more than the choices do not hide what a choice is worth."""
+    values = {"none": (0.9, 0.2, 0.5), "light": (0.95, 0.27, 0.53)}
+    made = [
+        job(tmp_path, 3 * k + seed, f"augmentation={name}", f"seed={seed}", objective=value, seconds=1.0)
+        for k, (name, own) in enumerate(values.items())
+        for seed, value in enumerate(own)
+    ]
+    better, first = summary.groups(summary.rows(made))
+    assert first.name == "augmentation=none"
+    assert first.gain is None
+    assert better.gain == (pytest.approx(0.05), pytest.approx(0.02))
+    assert "against the first choices +5.00 ± 2.00" in summary.as_text(summary.rows(made))
 
 
 def test_the_front_has_what_nothing_smaller_matches(tmp_path: Path) -> None:
