@@ -161,6 +161,7 @@ def guard(model: Cost | nn.Module, limit: int | None) -> None:
             f"budget.limit is {limit:,}",
             cost.table(),
             cost.parameters,
+            cost.flops,
         )
 
 

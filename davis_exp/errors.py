@@ -15,15 +15,18 @@ class OverBudget(BadInput):
     """The composed model has more parameters than the budget allows (exit code 3).
 
     The message is the one-line verdict ("over budget by 18,021,345: …"); `table` is the per-part breakdown,
-    `parameters` how many there are.
+    `parameters` how many there are, `flops` what a frame costs (None: not counted).
     """
 
     exit_code = 3
 
-    def __init__(self, message: str, table: str = "", parameters: int | None = None) -> None:
+    def __init__(
+        self, message: str, table: str = "", parameters: int | None = None, flops: int | None = None
+    ) -> None:
         super().__init__(message)
         self.table = table
         self.parameters = parameters
+        self.flops = flops
 
 
 def quoted(name: object) -> str:

@@ -17,7 +17,11 @@ from davis_exp.metrics.jaccard import jaccard
 from davis_exp.results.overlay import compared, overlay
 from davis_exp.tracking.images import log_image
 
-WIDTH = 320  # pixels of a picture
+WIDTH = 320  # pixels of a column, and of a picture's longer side
+BAND = 24  # pixels of a line of text above a picture, where it covers nothing however small frames are
+MARGIN = 6  # pixels around a text, at least
+GROUND, INK = (24, 24, 24), (240, 240, 240)
+FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.45)
 
 
 class Previews(pl.Callback):
@@ -61,19 +65,44 @@ class Previews(pl.Callback):
         with closing(predict(task.model, sequence, task.inference, task.device, task.motion)) as masks:
             *_, (_, confidence) = islice(masks, at + 1)
         frame, truth, mask = sequence.frame(at), sequence.mask(at) > 0, confidence >= 128
-        score = f"{sequence.name}  J {100 * jaccard(mask, truth):.1f}"
-        pictures = [frame, overlay(frame, truth), compared(frame, mask, truth)]
+        score = f"J {100 * jaccard(mask, truth):.1f}"
         return np.concatenate(
-            [_tile(p, text) for p, text in zip(pictures, ("", "truth", score), strict=True)], 1
+            [
+                _tile(frame, sequence.name),
+                _tile(overlay(frame, truth), "truth"),
+                _tile(compared(frame, mask, truth), "prediction", score),
+            ],
+            axis=1,
         )
 
 
-def _tile(picture: np.ndarray, text: str) -> np.ndarray:
-    """A picture (H, W, 3) at the sheet's width, with text in its corner."""
-    height = max(1, round(picture.shape[0] * WIDTH / picture.shape[1]))
-    small = cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # white on black can be read on anything
-        cv2.putText(
-            small, text, (6, height - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA
-        )
-    return small
+def _tile(picture: np.ndarray, left: str, right: str = "") -> np.ndarray:
+    """A picture (H, W, 3) in the middle of a column of the sheet, below what is written left and right."""
+    height, width = picture.shape[:2]
+    scale = WIDTH / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    tile = np.full((BAND + size[1], WIDTH, 3), GROUND, np.uint8)
+    start = (WIDTH - size[0]) // 2
+    tile[BAND:, start : start + size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    end = WIDTH - MARGIN - _wide(right)
+    _write(tile, right, end)
+    _write(tile, _shortened(left, end - 2 * MARGIN), MARGIN)
+    return tile
+
+
+def _write(tile: np.ndarray, text: str, x: int) -> None:
+    cv2.putText(tile, text, (x, BAND - 8), *FONT, INK, 1, cv2.LINE_AA)
+
+
+def _wide(text: str) -> int:
+    return cv2.getTextSize(text, *FONT, 1)[0][0]
+
+
+def _shortened(text: str, room: int) -> str:
+    """As much of both ends of a text as fits into `room` pixels: names differ at either."""
+    short = text
+    for kept in range(len(text) - 1, -1, -1):
+        if _wide(short) <= room:
+            break
+        short = f"{text[: -(-kept // 2)]}..{text[len(text) - kept // 2 :]}"
+    return short

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparisons")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="two runs side by side, frame by frame")
+    parser.add_argument("--overwrite", action="store_true", help="replace PAGE even if it is no such page")
     add_truth(parser)
 
 
@@ -32,12 +33,15 @@ def run(args: argparse.Namespace) -> int:
     from davis_exp.results.comparison import compare, short_names
     from davis_exp.results.leaderboard import read_score
     from davis_exp.results.output import write_json
+    from davis_exp.results.pages.files import refuse_other
     from davis_exp.results.table import aligned, percent
 
     if len(args.paths) < 2:
         raise BadInput("compare needs two or more scores: give runs or score.json files")
     if args.html and len(args.paths) > 2:
         raise BadInput(f"--html shows two runs side by side, not {len(args.paths)}: give two")
+    if args.html:
+        refuse_other(args.html, "--html", overwrite=args.overwrite)
     names = short_names(args.paths)
     scores = [read_score(path) for path in args.paths]
     found = {

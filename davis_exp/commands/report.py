@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PAGE",
         help="default: report.html in the run's folder, or beside results",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace PAGE even if it is no such page")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,21 +43,22 @@ def run(args: argparse.Namespace) -> int:
     from davis_exp.results.comparison import short_names
     from davis_exp.results.leaderboard import subject
     from davis_exp.results.output import write_text
+    from davis_exp.results.pages.files import refuse_other
     from davis_exp.results.pages.report import report
     from davis_exp.results.pages.subject import Run, open_subject, truth_of
 
     found = Run.of(args.path)
+    folder, beside = subject(args.path), args.path.resolve()
+    out = args.out or (folder / "report.html" if found else beside.with_name(f"{beside.stem}.html"))
+    refuse_other(out, "-o", overwrite=args.overwrite)
     results = Results.open(args.path)
     sequences = truth_of(source(args.truth, found, args.path), results)
     names = short_names([args.path, *args.against])
     others = {
         name: _other_score(path, name, sequences) for name, path in zip(names[1:], args.against, strict=True)
     }
-    folder = subject(args.path)
     record = status.current(folder) if found else {}
     cost, limit = _cost(found)
-    beside = args.path.resolve()
-    out = args.out or (folder / "report.html" if found else beside.with_name(f"{beside.stem}.html"))
     with progress_bar("report") as progress:
         text = report(
             open_subject(args.path, names[0], sequences, fresh=args.truth is not None),

@@ -3,7 +3,9 @@
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from davis_exp.results.charts_legend import legend
 
 # A page gives the colours (page.css); a picture that stands alone has those that follow the commas.
 STYLE = """
@@ -152,17 +154,17 @@ def strips(groups: Mapping[str, Sequence[Point]], y: Axis, title: str) -> str:
 
 
 def lines(series: Sequence[Line], x: Axis, y: Axis, title: str, area: Area = SMALL) -> str:
-    """Curves with a legend above them, and a hairline (class `cursor`) for a page to move."""
+    """Curves with a legend above them, and a hairline (class `cursor`) for a page to move.
+
+    A legend that takes several lines makes the picture taller.
+    """
+    named = [(line.name, line.kind) for line in series if line.name]
+    names, taller = legend(named, area.left, area.top - 10, area.width - area.right)
+    area = replace(area, top=area.top + taller, height=area.height + taller)
     place = _placer(x, y, area)
-    body = [_frame(x, y, place, area)]
+    body = [_frame(x, y, place, area), *names]
     for line in sorted(series, key=lambda line: line.kind, reverse=True):  # the first is drawn last
         body.append(f'<path class="series {line.kind}" d="{_path(line.points, place)}"/>')
-    at = area.left
-    for line in series:
-        if line.name:
-            body.append(f'<path class="series {line.kind}" d="M{at} {area.top - 14} h18"/>')
-            body.append(f'<text x="{at + 23}" y="{area.top - 10}">{html.escape(line.name)}</text>')
-            at += 40 + round(6.8 * len(line.name))
     body.append(
         f'<line class="cursor" y1="{area.top}" y2="{area.height - area.bottom}" visibility="hidden"/>'
     )

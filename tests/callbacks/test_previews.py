@@ -2,13 +2,14 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from davis_exp import build, ranks
-from davis_exp.callbacks.previews import WIDTH, Previews
+from davis_exp.callbacks.previews import BAND, GROUND, WIDTH, Previews
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 from davis_exp.inference import Inference
@@ -21,7 +22,8 @@ class Clip(Sequence):
     size = (40, 64)
     key = "clip"
 
-    def __init__(self, name, length):
+    def __init__(self, name, length, size=size):
+        self.size = size
         self.name, self.index, self.asked = name, tuple(range(length)), set()
         self.frame_ids = tuple(f"{name}/{i:05d}" for i in self.index)
 
@@ -81,14 +83,76 @@ def sheets(tmp_path):
     return sorted(path.name for path in tmp_path.glob("previews/*"))
 
 
+def tile(sheet, column):
+    return sheet[:, column * WIDTH : (column + 1) * WIDTH]
+
+
+def written(sheet, column, height):
+    """Where there is text in a row's band: whether each column of pixels has any."""
+    return (tile(sheet, column)[:height] != GROUND).any(axis=(0, 2))
+
+
+def draw(parts, tmp_path, *clips):
+    trainer, task = parts
+    trainer.datamodule.val_sequences = list(clips)
+    Previews(every_epochs=1, frame=0).on_validation_epoch_end(trainer, task)
+    return np.asarray(Image.open(tmp_path / "previews/step-000040.png"))
+
+
+SIZES = [(48, 64), (480, 854), (854, 480), (33, 400), (32, 32)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_is_written_on_a_picture_whatever_its_size(parts, tmp_path, size):
+    clip = Clip("a_clip_with_quite_a_long_name/of_which_the_end_counts_00017", 2, size)
+    sheet = draw(parts, tmp_path, clip)
+    scale = WIDTH / max(size)
+    height, width = (round(side * scale) for side in size)
+    assert sheet.shape == (BAND + height, 3 * WIDTH, 3)
+    shown = cv2.resize(clip.frame(0), (width, height), interpolation=cv2.INTER_AREA)
+    left = (WIDTH - width) // 2
+    np.testing.assert_array_equal(tile(sheet, 0)[BAND:, left : left + width], shown)
+    assert (tile(sheet, 0)[BAND:, :left] == GROUND).all()
+
+
+def test_a_long_name_leaves_the_score_and_the_margins_free(parts, tmp_path):
+    short, long = (draw(parts, tmp_path, Clip(name, 2, (48, 64))) for name in ("a", "a" + "_very" * 99))
+    for sheet in (short, long):
+        for column in range(3):
+            text = written(sheet, column, BAND)
+            assert text.any()
+            assert not text[:4].any()
+            assert not text[-4:].any()
+            assert not (tile(sheet, column)[BAND - 1] != GROUND).any()  # nor do letters hang into the picture
+    assert written(long, 0, BAND).sum() > 2 * written(short, 0, BAND).sum()
+    # What was predicted and its score, with a wide gap between, are the same for both.
+    np.testing.assert_array_equal(tile(long, 2), tile(short, 2))
+    places = np.flatnonzero(written(long, 2, BAND))
+    assert places[0] < 20
+    assert places[-1] > WIDTH - 20
+    assert np.diff(places).max() > 100
+
+
+def test_the_ends_of_a_name_that_is_shortened_are_kept(parts, tmp_path):
+    names = [f"{start}{'_middle' * 20}{end}" for start, end in (("a", "0"), ("b", "0"), ("a", "1"))]
+    sheets = [draw(parts, tmp_path, Clip(name, 2, (48, 64))) for name in names]
+    bands = {tile(sheet, 0)[:BAND].tobytes() for sheet in sheets}
+    assert len(bands) == 3
+
+
+def test_clips_of_several_sizes_share_a_sheet(parts, tmp_path):
+    sheet = draw(parts, tmp_path, Clip("wide", 2, (40, 64)), Clip("tall", 2, (64, 40)))
+    assert sheet.shape == (BAND + 200 + BAND + 320, 3 * WIDTH, 3)
+
+
 def test_a_sheet_has_frame_truth_and_prediction_of_every_clip(parts, tmp_path):
     trainer, task = parts
     Previews(every_epochs=2, frame=4).on_validation_epoch_end(trainer, task)
     assert sheets(tmp_path) == ["step-000040.png"]
     sheet = np.asarray(Image.open(tmp_path / "previews/step-000040.png"))
-    assert sheet.shape == (2 * 200, 3 * WIDTH, 3)
+    assert sheet.shape == (2 * (BAND + 200), 3 * WIDTH, 3)
     assert trainer.loggers[0].pictures == [("previews", sheet.shape, 40)]
-    frame, truth, prediction = (sheet[:200, k * WIDTH : (k + 1) * WIDTH].astype(int) for k in range(3))
+    frame, truth, prediction = (tile(sheet, k)[BAND : BAND + 200].astype(int) for k in range(3))
     assert abs(frame[100, 5 * 22] - 200).max() < 3
     assert truth[100, 5 * 22, 0] - truth[100, 5 * 22, 1] > 30  # tinted
     assert abs(prediction[100, 5 * 22] - 200).max() < 3  # nothing wrong, so not coloured

@@ -153,10 +153,17 @@ def test_a_test_costs_what_its_own_settings_cost(make_run, compose, contest, tmp
     assert costs[1] == pytest.approx(2 * 1.25 * costs[0], rel=0.01)
 
 
-def test_a_test_of_a_model_that_ships_tells_its_cost(make_run):
+def test_a_test_of_a_model_that_ships_names_it_and_tells_its_cost(make_run):
     run = make_run("run", checkpoint="zoo/zoo_mobile", inference={"flip": None})
+    score = json.loads((run / "score.json").read_text())
+    write_json(run / "score.json", score | {"model": "zoo_<mobile>", "nparams": 3_715_489})
+    write_json(run / "status.json", {"state": "finished", "command": "test", "seconds": 8.0})
     assert main(["report", str(run)]) == 0
-    assert 'id="cost"' in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert 'id="cost"' in page
+    top = page[page.index("<header>") : page.index("</header>")]
+    assert "Model: zoo_&lt;mobile&gt; · checkpoint zoo/zoo_mobile · 3,715,489 parameters<" in top
+    assert "<small>testing, scoring</small>" in page
 
 
 def test_a_run_of_somebody_else_calls_nothing_but_a_source(make_run, capsys):

@@ -4,7 +4,19 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from davis_exp.results.charts import STYLE, Axis, Point, scatter, short, standalone, strips
+from davis_exp.results.charts import (
+    SMALL,
+    STYLE,
+    Axis,
+    Line,
+    Point,
+    lines,
+    scatter,
+    short,
+    standalone,
+    strips,
+)
+from davis_exp.results.charts_legend import ROW
 
 
 def marks(svg: str, tag: str = "circle") -> list[ET.Element]:
@@ -53,6 +65,46 @@ def test_groups_stand_apart_with_their_means() -> None:
     own = [float(str(mark.get("cy"))) for mark in marks(svg)]
     assert float(str(means[0].get("y1"))) == pytest.approx((own[0] + own[1]) / 2, abs=0.2)
     assert "a & b" in {element.text for element in marks(svg, "text")}
+
+
+def legend(*names: str) -> tuple[ET.Element, list[ET.Element]]:
+    """A picture of a curve for each name, and the texts of its legend."""
+    curves = [Line(name, [(0, 0), (1, 100)]) for name in names]
+    svg = lines(curves, Axis("frame", 0, 1), Axis("percent", 0, 100), "curves")
+    return ET.fromstring(svg), [text for text in marks(svg, "text") if text.get("class") == "name"]
+
+
+def test_short_names_share_a_line_of_the_legend() -> None:
+    picture, texts = legend("J", "", "F")
+    assert [text.text for text in texts] == ["J", "F"]  # a curve without a name has no place there
+    assert {text.get("y") for text in texts} == {str(SMALL.top - 10)}
+    assert picture.get("height") == str(SMALL.height)
+
+
+def test_names_that_do_not_fit_go_on_below_and_the_picture_grows() -> None:
+    names = ["J of test/2026-11-22_18-34-26", "J of test/2026-11-22_18-35-08", "F"]
+    picture, texts = legend(*names)
+    assert [text.text for text in texts] == names
+    rows = [float(str(text.get("y"))) for text in texts]
+    assert rows == [rows[0], rows[0] + ROW, rows[0] + ROW]
+    assert picture.get("height") == str(SMALL.height + ROW)
+    assert picture.get("viewBox") == f"0 0 {SMALL.width} {SMALL.height + ROW}"
+    grid = [line for line in picture.iter() if line.get("class") == "grid"]
+    assert (
+        min(float(str(line.get("y1"))) for line in grid) == SMALL.top + ROW
+    )  # 100 percent lies below it all
+
+
+@pytest.mark.parametrize("name", ["runs/" + "a_b-" * 40 + "end", "W" * 100, "漢" * 60])
+def test_a_name_longer_than_the_picture_is_broken_but_nowhere_cut_off(name: str) -> None:
+    picture, texts = legend("J", name, "after")
+    own = [text.text or "" for text in texts[1:-1]]
+    assert "".join(own) == name
+    widest = SMALL.width - SMALL.right - float(str(texts[1].get("x")))
+    assert all(6.5 * len(piece) < widest for piece in own)
+    assert [float(str(text.get("y"))) for text in texts] == [16 + ROW * i for i in range(len(texts))]
+    assert "_" not in name or all(piece[-1] in "/_-" for piece in own[:-1])
+    assert picture.get("height") == str(SMALL.height + ROW * (len(texts) - 1))
 
 
 def test_a_picture_alone_has_its_style_inside() -> None:

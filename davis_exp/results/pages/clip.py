@@ -1,13 +1,15 @@
 """One sequence on a page: a player, its scores frame by frame, and a strip of stills."""
 
 import re
+from collections.abc import Callable
 from collections.abc import Sequence as List
 from typing import Any
 
 from davis_exp.data.sequences import Sequence
+from davis_exp.parallel import Progress
 from davis_exp.results import overlay
 from davis_exp.results.charts import SMALL, Axis, Line, lines
-from davis_exp.results.pages.film import film, spread, still
+from davis_exp.results.pages.film import film, spread, still, width_for
 from davis_exp.results.pages.shell import Html, data, escape
 from davis_exp.results.pages.subject import Subject
 from davis_exp.results.table import percent
@@ -46,6 +48,18 @@ def toolbar() -> Html:
         f'<div class="toolbar"><fieldset><legend>Show</legend>{views}</fieldset><div class="key">{key}</div></div>'
         f"{colours}<noscript><p>Without scripts the stills show, but the players do not play.</p></noscript>"
     )
+
+
+def clips(
+    sequences: List[Sequence], part: Callable[[Sequence, int, str], Html], progress: Progress | None
+) -> list[Html]:
+    """The parts of a page about sequences, each as `part` makes it of a width and a place (see `clip`)."""
+    width, made = width_for(sequences), []
+    for position, sequence in enumerate(sequences):
+        made.append(part(sequence, width, anchor(position, sequence.name)))
+        if progress:
+            progress(len(made), len(sequences))
+    return made
 
 
 def clip(

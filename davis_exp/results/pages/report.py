@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence as List
+from functools import partial
 from typing import Any
 
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 from davis_exp.parallel import Progress
 from davis_exp.results.comparison import compare
-from davis_exp.results.pages.clip import anchor, caption, clip, curve, mean, toolbar
-from davis_exp.results.pages.film import width_for
+from davis_exp.results.pages.clip import anchor, caption, clip, clips, curve, mean, toolbar
 from davis_exp.results.pages.making import again, cost_table, learning_curves
 from davis_exp.results.pages.shell import (
     Column,
@@ -23,17 +23,8 @@ from davis_exp.results.pages.shell import (
     table,
 )
 from davis_exp.results.pages.subject import Run, Subject
+from davis_exp.results.pages.top import head, named, tiles
 from davis_exp.results.table import percent
-
-PARTS = (
-    "experiment",
-    "encoder",
-    "fusion",
-    "flow",
-    "temporal",
-    "decoder",
-    "loss",
-)  # what a composition is told by
 
 
 def report(
@@ -59,18 +50,12 @@ def report(
 
     Raises BadInput for frames, masks or results that cannot be read.
     """
-    others, status = dict(others or {}), status or {}
+    others, status = others or {}, status or {}
     ordered = sorted(sequences, key=lambda s: _value(subject.score["sequences"][s.name], "J&F") or 0.0)
-    width = width_for(sequences)
-    clips = []
-    for done, sequence in enumerate(ordered):
-        clips.append(_clip(subject, sequence, others, width, anchor(done, sequence.name)))
-        if progress:
-            progress(done + 1, len(ordered))
     parts: dict[str, List[str]] = {
         "Scores": [_beside(subject, others), *_sentences(subject, others)],
         "By sequence": [_sequences(subject, ordered, others)],
-        "Frame by frame": [toolbar(), *clips],
+        "Frame by frame": [toolbar(), *clips(ordered, partial(_clip, subject, others), progress)],
         "Learning curves": [learning_curves(run)],
         "Cost": [cost_table(cost, limit)],
         "To do it again": again(run, status),
@@ -80,70 +65,11 @@ def report(
     return page(
         f"{subject.name}: report",
         [
-            _head(subject, sequences, run, status, list(parts)),
-            _tiles(subject.score, status, limit),
-            *(section(title, *own, name=_named(title)) for title, own in parts.items()),
+            head(subject, sequences, run, status, list(parts)),
+            tiles(subject.score, status, limit),
+            *(section(title, *own, name=named(title)) for title, own in parts.items()),
         ],
         script="player.js",
-    )
-
-
-def _named(title: str) -> str:
-    return title.lower().replace(" ", "-")
-
-
-def _head(
-    subject: Subject, sequences: List[Sequence], run: Run | None, status: Mapping[str, Any], titles: List[str]
-) -> str:
-    made = [
-        run.choices[part] for part in PARTS if run and run.choices.get(part) not in (None, "None", "none")
-    ]
-    frames = sum(len(sequence) for sequence in sequences)
-    on = f"{subject.score.get('dataset') or 'data'}, {len(sequences)} clips, {frames:,} frames"
-    when = str(subject.score.get("created") or status.get("started") or "").replace("T", " ")[:16]
-    return (
-        f'<header><h1>{escape(subject.name)}</h1><p class="soft">'
-        + escape(" · ".join(filter(None, [" + ".join(made), f"tested on {on}", when])))
-        + "</p><nav>"
-        + "".join(f'<a href="#{_named(title)}">{title}</a>' for title in titles)
-        + "</nav></header>"
-    )
-
-
-def _tiles(score: Mapping[str, Any], status: Mapping[str, Any], limit: int | None) -> str:
-    davis, parameters, flops = score["davis2016"], score.get("nparams"), score.get("nflops")
-    tiles = [
-        (
-            "contest score",
-            percent(score["contest"]["segmentation_metric"]),
-            "mean IoU of all frames",
-            ' class="main"',
-        )
-    ]
-    for measure, said in (("J", "region similarity"), ("F", "boundary accuracy")):
-        own = davis[measure]
-        tiles.append(
-            (f"{measure} mean", percent(own["mean"]), f"{said}; recall {percent(own['recall'])}", "")
-        )
-    tiles.append(("J&F", percent(davis["J&F"]), "DAVIS-2016, official", ""))
-    if davis.get("T") is not None:
-        tiles.append(("T", percent(davis["T"]), "instability: less is better", ""))
-    if isinstance(parameters, int):
-        share = f"{100 * parameters / limit:.0f} % of {limit / 1e6:g} M" if limit else "at inference"
-        tiles.append(("parameters", f"{parameters / 1e6:.2f} M", share, ""))
-    if isinstance(flops, int | float):
-        tiles.append(("GFLOPs", f"{flops / 1e9:,.1f}", "a frame of 480 x 854", ""))
-    if isinstance(status.get("objective"), int | float):
-        tiles.append(("hold-out J", percent(status["objective"]), "what it was selected by", ""))
-    if isinstance(status.get("seconds"), int | float):
-        tiles.append(("time", _duration(status["seconds"]), "training, testing, scoring", ""))
-    return (
-        '<dl class="tiles">'
-        + "".join(
-            f"<div{css}><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(said)}</small></dd></div>"
-            for name, value, said, css in tiles
-        )
-        + "</dl>"
     )
 
 
@@ -172,7 +98,8 @@ def _sentences(subject: Subject, others: Mapping[str, dict[str, Any]]) -> list[s
             outcome = compare(score, subject.score, measure="J&F").sentence(name, subject.name)
         except BadInput as error:
             outcome = f"{name} cannot be compared: {error}"
-        said.append(f"<p>{escape(outcome)}.</p>")
+        against = f"Against {name}: " if len(others) > 1 else ""  # the outcome may name the one ahead only
+        said.append(f"<p>{escape(against + outcome)}.</p>")
     return said
 
 
@@ -196,9 +123,9 @@ def _sequences(subject: Subject, ordered: List[Sequence], others: Mapping[str, d
         "F",
         "J&F",
         "contest",
-        "J of the worst frame",
+        "lowest J",
     ]
-    titles += [f"J&F against {name}" for name in others]
+    titles += [(f"J&F against {name}", "named") for name in others]
     return table(titles, rows, "In percent, worst first; J and F as DAVIS-2016 means them")
 
 
@@ -210,8 +137,8 @@ def _gain(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> object:
 
 
 def _clip(
-    subject: Subject, sequence: Sequence, others: Mapping[str, dict[str, Any]], width: int, place: str
-) -> str:
+    subject: Subject, others: Mapping[str, dict[str, Any]], sequence: Sequence, width: int, place: str
+) -> Html:
     own = subject.score["sequences"][sequence.name]
     j, f = subject.values(sequence.name, "J"), subject.values(sequence.name, "F")
     curves = [curve("J", j, "first"), curve("F", f, "second")]
@@ -236,9 +163,3 @@ def _clip(
 def _value(scores: Mapping[str, Any], measure: str) -> float | None:
     own = scores["davis2016"][measure]
     return own["mean"] if measure in ("J", "F") else own
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

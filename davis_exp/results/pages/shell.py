@@ -3,8 +3,10 @@
 import base64
 import html
 import json
+import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from itertools import zip_longest
 from typing import Any
 
 from davis_exp import __version__
@@ -12,6 +14,7 @@ from davis_exp.results.charts import STYLE
 
 # What a browser may do with the page, whatever is in it: nothing leaves, nothing comes from elsewhere.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+GENERATOR = '<meta name="generator" content="davis-exp '  # what a page of ours begins with, and a version
 
 
 Column = str | tuple[str, str]
@@ -35,6 +38,7 @@ def page(title: str, sections: Iterable[str], *, script: str | None = None) -> s
     code = f"\n<script>\n{(here / script).read_text()}</script>" if script else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'{GENERATOR}{escape(__version__)}">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{escape(title)}</title>\n{style}\n</head>\n<body>\n<a class="skip" href="#main">To the content</a>\n'
@@ -50,15 +54,27 @@ def section(title: str, *parts: str, name: str = "") -> Html:
     return Html(f"<section{anchor}>\n<h2>{escape(title)}</h2>\n{body}\n</section>") if body else Html("")
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[object]], caption: str = "") -> Html:
-    """A table that scrolls by itself where it is too wide. A column is a title, or (title, class of its cells)."""
+def table(
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[object]],
+    caption: str = "",
+    *,
+    below: Iterable[str] = (),
+) -> Html:
+    """A table that scrolls by itself where it is too wide.
+
+    Args:
+        columns: each a title, or (title, class of its cells).
+        below: what is said below each row, over all its columns; "" for nothing.
+    """
     named = [column if isinstance(column, tuple) else (column, "") for column in columns]
-    head = "".join(f'<th scope="col"{_class(css)}>{escape(title)}</th>' for title, css in named)
+    head = "".join(f'<th scope="col"{_class(css)}>{_breakable(title)}</th>' for title, css in named)
     body = "\n".join(
         "<tr>"
         + "".join(f"<td{_class(css)}>{escape(cell)}</td>" for cell, (_, css) in zip(row, named, strict=True))
         + "</tr>"
-        for row in rows
+        + (f'<tr class="below"><td colspan="{len(named)}"><p>{escape(under)}</p></td></tr>' if under else "")
+        for row, under in zip_longest(rows, below, fillvalue="")
     )
     said = f'<p class="soft">{escape(caption)}</p>' if caption else ""
     # A region that scrolls has to be reached by keyboard too.
@@ -111,6 +127,11 @@ def data(name: str, content: Any) -> Html:
 def uri(picture: bytes, kind: str) -> str:
     """An image file as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
+def _breakable(title: str) -> Html:
+    """A heading in which names of runs may go on in the next line."""
+    return Html(re.sub(r"([/_=-])(?=\w)", r"\1<wbr>", escape(title)))
 
 
 def _class(css: str) -> str:

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from davis_exp.results.charts import Axis, Point, scatter, strips
 from davis_exp.results.output import write_text
 from davis_exp.results.pages import shell
 from davis_exp.results.pages.shell import Column, Html, escape, folded, section, table
-from davis_exp.results.summary import WAITING, Group, Row, front, groups, headings
+from davis_exp.results.summary import WAITING, Group, Row, front, gained, groups, headings
 from davis_exp.results.table import percent
 
+REPORT = "report.html"  # as `davis-exp report` calls the page of a run
 TAIL = 30  # lines of a failed job's log
 MANY = 8  # values of an override from which on numbers become an axis
 
@@ -54,7 +56,7 @@ def _table(rows: Sequence[Row]) -> str:
         columns,
         [
             [
-                row.job,
+                _links(row),
                 *(row.choices.get(key, "") for key in keys),
                 Html(f'<span class="{escape(row.state)}">{escape(row.state)}</span>'),
                 percent(row.objective),
@@ -65,7 +67,19 @@ def _table(rows: Sequence[Row]) -> str:
             ]
             for row in rows
         ],
+        below=[
+            "" if row.state in WAITING else row.error for row in rows
+        ],  # not what an attempt before died of
     )
+
+
+def _links(row: Row) -> Html:
+    """The job's number, which leads to its folder beside the page, and a link to the report if it has one."""
+    place = escape(quote(row.folder.name))
+    links = f'<a href="{place}/" title="its folder">{escape(row.job)}</a>'
+    if (row.folder / REPORT).is_file():
+        links = f'<a href="{place}/{REPORT}">report</a> {links}'
+    return Html(links)
 
 
 def _seeds(groups: Sequence[Group]) -> str:
@@ -73,12 +87,13 @@ def _seeds(groups: Sequence[Group]) -> str:
         return ""
     keys = list(groups[0].choices)
     return table(
-        [*((key, "text") for key in keys), "hold-out J, mean ± deviation", "seeds"],
+        [*((key, "text") for key in keys), "hold-out J, mean ± deviation", "seeds", "gain, seed by seed"],
         [
             [
                 *(group.choices[key] for key in keys),
                 f"{percent(group.mean)} ± {percent(group.deviation)}",
                 group.number,
+                gained(group),
             ]
             for group in groups
         ],

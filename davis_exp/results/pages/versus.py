@@ -1,13 +1,13 @@
 """The page about two runs on the same clips: side by side, frame by frame, what differs most first."""
 
 from collections.abc import Sequence as List
+from functools import partial
 from typing import Any
 
 from davis_exp.data.sequences import Sequence
 from davis_exp.parallel import Progress
 from davis_exp.results.comparison import Comparison, compare
-from davis_exp.results.pages.clip import anchor, clip, curve, toolbar
-from davis_exp.results.pages.film import width_for
+from davis_exp.results.pages.clip import anchor, clip, clips, curve, toolbar
 from davis_exp.results.pages.shell import Column, Html, bar, escape, page, section, signed, table
 from davis_exp.results.pages.subject import Subject
 from davis_exp.results.table import percent
@@ -23,12 +23,7 @@ def versus(a: Subject, b: Subject, sequences: List[Sequence], *, progress: Progr
     found = {measure: compare(a.score, b.score, measure=measure) for measure in MEASURES}
     differences = {name: means[2] for name, means in found["J&F"].sequences.items()}
     ordered = sorted(sequences, key=lambda sequence: -abs(differences.get(sequence.name, 0.0)))
-    width = width_for(sequences)
-    clips = []
-    for done, sequence in enumerate(ordered):
-        clips.append(_clip(a, b, sequence, width, anchor(done, sequence.name)))
-        if progress:
-            progress(done + 1, len(ordered))
+    shown = clips(ordered, partial(_clip, a, b), progress)
     title = f"{a.name} and {b.name}"
     better = f"{b.name} is better in {100 * found['J&F'].better:.0f} % of the frames."
     return page(
@@ -37,7 +32,7 @@ def versus(a: Subject, b: Subject, sequences: List[Sequence], *, progress: Progr
             f"<header><h1>{escape(title)}</h1><p>{escape(found['J&F'].sentence(a.name, b.name))}. {escape(better)}</p>"
             '<nav><a href="#scores">Scores</a><a href="#frames">Frame by frame</a></nav></header>',
             section("Scores", _overall(a, b, found), _sequences(a, b, found, ordered), name="scores"),
-            section("Frame by frame", toolbar(), *clips, name="frames"),
+            section("Frame by frame", toolbar(), *shown, name="frames"),
         ],
         script="player.js",
     )
@@ -52,7 +47,13 @@ def _overall(a: Subject, b: Subject, found: dict[str, Comparison]) -> Html:
         low, high = own.interval
         interval = f"{100 * low:+.2f} … {100 * high:+.2f}"
         rows.append([measure, *map(percent, both), signed(own.difference), interval])
-    columns: list[Column] = [("measure", "text"), a.name, b.name, "difference", "95 % interval over clips"]
+    columns: list[Column] = [
+        ("measure", "text"),
+        (a.name, "named"),
+        (b.name, "named"),
+        "difference",
+        "95 % interval over clips",
+    ]
     return table(columns, rows, "In percent")
 
 
@@ -68,8 +69,8 @@ def _sequences(a: Subject, b: Subject, found: dict[str, Comparison], ordered: Li
         rows.append([link, *bars, signed(j[2]), signed(f[2]), signed(both[2])])
     columns: list[Column] = [
         ("sequence", "text"),
-        f"J of {a.name}",
-        f"J of {b.name}",
+        (f"J of {a.name}", "named"),
+        (f"J of {b.name}", "named"),
         "difference in J",
         "in F",
         "in J&F",
@@ -77,7 +78,7 @@ def _sequences(a: Subject, b: Subject, found: dict[str, Comparison], ordered: Li
     return table(columns, rows, f"{b.name} against {a.name}, the largest difference first")
 
 
-def _clip(a: Subject, b: Subject, sequence: Sequence, width: int, place: str) -> str:
+def _clip(a: Subject, b: Subject, sequence: Sequence, width: int, place: str) -> Html:
     first, second = a.values(sequence.name, "J"), b.values(sequence.name, "J")
     gaps = [(y or 0.0) - (x or 0.0) for x, y in zip(first, second, strict=True)]
     return clip(

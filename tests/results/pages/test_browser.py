@@ -54,6 +54,17 @@ RULES = """
     if (contrast < 4.5) said.push(`contrast ${contrast.toFixed(2)}: ` + node.textContent.trim().slice(0, 40));
   }
   if (document.documentElement.scrollWidth > innerWidth) said.push("wider than the window");
+  for (const text of all("svg text").filter(shown)) {
+    const [own, picture] = [text, text.closest("svg")].map((e) => e.getBoundingClientRect());
+    if (own.left < picture.left || own.right > picture.right || own.top < picture.top || own.bottom > picture.bottom)
+      said.push("cut off: " + text.textContent);
+    for (const other of text.closest("svg").querySelectorAll("text.name")) {
+      const its = other.getBoundingClientRect();
+      const aside = own.left >= its.right || its.left >= own.right;
+      if (other !== text && !aside && own.top < its.bottom - 2 && its.top < own.bottom - 2)
+        said.push("written over: " + text.textContent);
+    }
+  }
   return said;
 })()
 """
@@ -162,6 +173,64 @@ def test_focus_is_seen_wherever_the_keyboard_goes(browser, page):
         )
     assert {tag for tag, *_ in seen} >= {"A", "DIV"}  # links, and tables that scroll
     assert {(style != "none", wide) for _, style, wide in seen} == {(True, True)}
+
+
+@pytest.fixture
+def long_names(make_results, truth, tmp_path):
+    """Runs with the names that people and dates give them."""
+    names = [
+        "mobile",
+        "zoo_mobile/2026-11-22_18-34-26",
+        "WIDE_M" * 9,
+        "lr_0.001-schedule_cosine-ema_0.99-seed_3",
+    ]
+    runs = []
+    for shift, name in enumerate(names):
+        run = tmp_path / "runs" / name
+        run.mkdir(parents=True)
+        made = make_results(lambda mask, index, shift=shift: np.roll(mask, shift, 1) * 1.0, f"made{shift}")
+        made.rename(run / "results")
+        assert main(["score", str(run / "results"), str(truth), "--json", str(run / "score.json")]) == 0
+        runs.append(str(run))
+    return runs
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_long_names_of_two_runs_are_whole(browser, long_names, truth, tmp_path, width):
+    made = tmp_path / "page.html"
+    assert main(["compare", *long_names[1:3], "--truth", str(truth), "--html", str(made)]) == 0
+    browser.open(made, width=width, height=6000)
+    browser.until(SETTLED)
+    assert browser.run(RULES) == []
+    legends = browser.run(
+        """[...document.querySelectorAll("div.chart svg")].map(
+             (svg) => [...svg.querySelectorAll("text.name")].map((text) => text.textContent).join(""))"""
+    )
+    assert set(legends) == {f"J of zoo_mobile/2026-11-22_18-34-26J of runs/{'WIDE_M' * 9}"}
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_table_of_several_runs_has_headings_of_several_lines(browser, long_names, truth, tmp_path, width):
+    made, (run, *others) = tmp_path / "page.html", long_names
+    against = [word for other in others for word in ("--against", other)]
+    assert main(["report", run, *against, "--truth", str(truth), "-o", str(made)]) == 0
+    browser.open(made, width=width, height=6000)
+    browser.until(SETTLED)
+    assert browser.run(RULES) == []  # the page is no wider than the window
+    inside, box, *headings = browser.run(
+        """(() => { const table = document.querySelector("#by-sequence table");
+          const wide = [...table.querySelectorAll("th.named")].map((th) => th.getBoundingClientRect().width);
+          return [table.scrollWidth, table.parentElement.clientWidth, ...wide]; })()"""
+    )
+    assert len(headings) == 3
+    assert max(headings) < 200  # in one line the longest takes more than twice that
+    assert box <= width
+    # What does not fit all the same is reached by scrolling the table alone.
+    scrolled = browser.run(
+        """(() => { const box = document.querySelector("#by-sequence .wide"); box.scrollLeft = 10000;
+          return [box.scrollLeft, document.documentElement.scrollLeft]; })()"""
+    )
+    assert scrolled == [max(0, inside - box), 0]
 
 
 @pytest.mark.slow

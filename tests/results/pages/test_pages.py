@@ -18,6 +18,7 @@ from davis_exp.results.artifact import Results
 from davis_exp.results.comparison import compare
 from davis_exp.results.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTION, TRUTH, compared
 from davis_exp.results.pages import shell
+from davis_exp.results.pages.clip import clips
 from davis_exp.results.pages.film import MASK, film, spread, still, width_for
 from davis_exp.results.pages.report import report
 from davis_exp.results.pages.subject import Run, open_subject, truth_of
@@ -81,6 +82,7 @@ def test_the_page_of_a_run_tells_all_of_it(run):
     assert "git checkout abc123 davis-exp train encoder=pixel decoder=pixel 'name=a b' seed=7" in said
     assert "had changes that this revision does not hold" in said
     assert "hold-out J 75.00" in said
+    assert "Model: pixel · 1,000 parameters tested on" in said  # its parts, those called none left out
     assert "1 h 2 min" in said
     assert 'aria-label="train/loss by step"' in page
     assert 'aria-label="val/J by step"' in page
@@ -108,6 +110,35 @@ def test_other_runs_stand_beside_it(run, make_results, truth, tmp_path):
     assert "perfect is ahead by" in said
     assert "J of perfect" in said
     assert main(["report", str(run), "--against", str(run)]) == 2
+
+
+def test_each_of_several_is_told_by_its_name(run, make_results, tmp_path):
+    others = [str(make_results(lambda mask, index: mask.astype(np.float32), name)) for name in ("one", "two")]
+    out = tmp_path / "page.html"
+    assert main(["report", str(run), *(f"--against={other}" for other in others), "-o", str(out)]) == 0
+    said = words(out.read_text())
+    assert re.search(r"Against one: \S+ is ahead by", said)
+    assert re.search(r"Against two: \S+ is ahead by", said)
+
+
+def test_names_in_headings_may_be_broken_and_stay_text():
+    made = shell.table([("J of lr_0.1/a-<b>", "named"), "n"], [[1, 2]])
+    assert '<th scope="col" class="named">J of lr_<wbr>0.1/<wbr>a-&lt;b&gt;</th>' in made
+
+
+def test_what_is_said_below_a_row_stands_below_that_row():
+    made = shell.table(["a", "b"], [[1, 2], [3, 4]], below=["", "<why>"])
+    assert made.count('class="below"') == 1
+    assert made.index("<td>4</td>") < made.index('<td colspan="2"><p>&lt;why&gt;</p></td>')
+    assert "below" not in shell.table(["a", "b"], [[1, 2], [3, 4]])
+
+
+def test_every_sequence_gets_its_part_in_turn_and_progress_is_told(sequences):
+    told = []
+    parts = clips(sequences, lambda *given: given, lambda *done: told.append(done))
+    assert parts == [(sequences[0], 70, "clip-0-swan"), (sequences[1], 70, "clip-1-bus")]
+    assert told == [(1, 2), (2, 2)]
+    assert clips(sequences[:1], lambda *given: given[2], None) == ["clip-0-swan"]
 
 
 def test_results_alone_need_the_truth(results, truth, tmp_path, capsys):
