@@ -13,6 +13,8 @@ from davis_exp.instantiate import check_stored
 if TYPE_CHECKING:
     from torch import nn
 
+BEST = "a run's checkpoints/best.ckpt"  # what to give where something else was given
+
 
 def read(path: str | Path) -> dict[str, Any]:
     """A checkpoint of ours as a plain dictionary; BadInput if it is none.
@@ -49,15 +51,17 @@ def _read(path: Path) -> Any:
     import torch
 
     if not path.is_file():
-        raise BadInput(f"checkpoint: no file {path}; give a run's checkpoints/best.ckpt{_shipped()}")
+        raise BadInput(f"checkpoint: no file {path}; give {BEST}{_shipped()}")
     if zoo.is_model_file(path):
         state, about = zoo.read(path)
         return {"state_dict": {f"model.{name}": value for name, value in state.items()}, **about}
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except OSError as error:
+        raise BadInput(f"checkpoint: {path} cannot be read: {error.strerror}") from error
+    except Exception as error:  # which speaks of pickles, and of how to run what is in them
         raise BadInput(
-            f"checkpoint: {path} is no checkpoint of davis-exp ({' '.join(str(error).split())[:120]})"
+            f"checkpoint: {path} is no checkpoint of davis-exp, or a damaged one; give {BEST}{_shipped()}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""`davis-exp data`: generate, download, export and check data sets."""
+"""`davis-exp data`: generate, download, export and check data sets, and clear what is kept of them."""
 
 import argparse
 import re
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from davis_exp.commands import cache
 from davis_exp.commands.options import add_workers
 from davis_exp.errors import BadInput
 
@@ -25,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  davis-exp data generate data/generated --distractors 2\n"
         "  davis-exp data download davis2016 data/DAVIS\n"
         "  davis-exp data export data/DAVIS data/contest --to contest\n"
-        "  davis-exp data check data/DAVIS"
+        "  davis-exp data check data/DAVIS\n"
+        "  davis-exp data cache --clear flow"
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
@@ -81,10 +83,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_workers(check)
 
+    kept = actions.add_parser(
+        "cache",
+        help="what is kept between runs, and how much of it; --clear removes it",
+        epilog="example: davis-exp data cache --clear flow",
+    )
+    cache.add_arguments(kept)
+
 
 def run(args: argparse.Namespace) -> int:
     """Do what `args.action` says. Raises BadInput."""
-    actions = {"generate": _generate, "download": _download, "export": _export, "check": _check}
+    actions = {
+        "generate": _generate,
+        "download": _download,
+        "export": _export,
+        "check": _check,
+        "cache": cache.run,
+    }
     return actions[args.action](args)
 
 

@@ -4,8 +4,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from davis_exp.commands.options import add_limit, add_workers
+
+if TYPE_CHECKING:
+    from davis_exp.data.sequences import Sequence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="TRUTH",
-        help="the data set, as a folder or a W&B artifact (entity/project/name:alias)",
+        help="the data set, as a folder or a W&B artifact (entity/project/name:alias); validation of a run's "
+        "results goes by the run's own unless given",
     )
     parser.add_argument("--project", default=os.environ.get("WANDB_PROJECT", "davis_exp"), metavar="NAME")
     parser.add_argument(
@@ -45,18 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from davis_exp.data.artifact import fetch, looks_like_one
-    from davis_exp.data.cache import default_folder
-    from davis_exp.data.sources import open_source
     from davis_exp.errors import BadInput, brief
     from davis_exp.progress import progress_bar
     from davis_exp.results.table import score_table
     from davis_exp.tracking import submission
 
-    truth = args.data
-    if truth and looks_like_one(truth):
-        truth = fetch(truth, default_folder("artifacts"))
-    sequences = open_source(truth).sequences("test") if truth else None
+    sequences = _sequences(args)
     with progress_bar("checking") as progress:
         ready = submission.prepare(
             args.results, args.phase, sequences, limit=args.limit, workers=args.workers, progress=progress
@@ -67,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print("\n".join(submission.plan(ready, target)))
         return 0
+    if submission.client.mode() == "online":  # else it is refused
+        print(f"handing in; the server has {args.patience:g} s for each part (--patience)", flush=True)
     try:
         path = submission.send(ready, target)
     except BadInput:
@@ -79,3 +80,31 @@ def run(args: argparse.Namespace) -> int:
         return 1
     print(f"handed in; the contest's form asks for this run: {path}")
     return 0
+
+
+def _sequences(args: argparse.Namespace) -> "list[Sequence] | None":
+    """The clips of --data; without it, those that the validation phase's results are of, where a run says so."""
+    from davis_exp.commands.truth import source
+    from davis_exp.data.artifact import fetch, looks_like_one
+    from davis_exp.data.cache import default_folder
+    from davis_exp.data.sources import open_source
+    from davis_exp.errors import BadInput
+    from davis_exp.results.pages.subject import Run
+
+    if args.data:
+        artifact = looks_like_one(args.data)
+        truth = fetch(args.data, default_folder("artifacts")) if artifact else args.data
+        return open_source(truth).sequences("test")
+    run = Run.of(args.results) if args.phase == "validation" else None
+    if run is None or not run.config.get("data"):
+        return None
+    try:
+        found = source(None, run, args.results).sequences("test")
+        if unlabelled := [sequence.name for sequence in found if not sequence.labelled]:
+            raise BadInput(f"{unlabelled[0]} has no masks")
+    except BadInput as error:
+        raise BadInput(
+            f"the run's own data will not do ({error}): give the labelled data set by --data"
+        ) from error
+    print(f"scored on the run's own data ({run.folder}); --data names another")
+    return found

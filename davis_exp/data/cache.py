@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import logging
 import os
+import shutil
+import stat
 import threading
 import time
 from collections.abc import Collection
@@ -133,3 +135,28 @@ def default_folder(name: str) -> Path:
     """Where results of kind `name` are kept unless the config says: below $DAVIS_EXP_CACHE or ~/.cache."""
     root = os.environ.get("DAVIS_EXP_CACHE")
     return Path(root or "~/.cache/davis_exp").expanduser() / name
+
+
+def usage(folder: Path) -> tuple[int, int]:
+    """How many files there are below `folder`, and their bytes; what goes meanwhile does not count."""
+    files = size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            about = path.lstat()
+            if not stat.S_ISDIR(about.st_mode):
+                files, size = files + 1, size + about.st_size
+    return files, size
+
+
+def clear(folder: Path) -> None:
+    """Remove what is in `folder`, which stays: it may be a link to another disk. Raises BadInput where that fails."""
+    try:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"{error.filename or folder} cannot be removed: {error.strerror}; try again"
+        ) from error

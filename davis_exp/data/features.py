@@ -64,7 +64,12 @@ class FeatureStore:
 
     def _features(self, sequence: Sequence, indices: list[int]) -> list[Tensor]:
         if sequence.key not in self._open:
-            files_of_levels = sorted(self._place(sequence).glob("*.npy"), key=lambda path: int(path.stem))
+            place = self._place(sequence)
+            files_of_levels = sorted(place.glob("*.npy"), key=lambda path: int(path.stem))
+            if not files_of_levels:
+                raise BadInput(
+                    f"features of {sequence.name} are gone from {place}: run again to compute them"
+                )
             self._open[sequence.key] = [np.load(path, mmap_mode="r") for path in files_of_levels]
         return [torch.from_numpy(np.ascontiguousarray(level[indices])) for level in self._open[sequence.key]]
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -65,6 +66,9 @@ class Job:
                 # No .hydra, no run: `budget` leaves nothing behind.
                 recorded = overrides if hydra.output_subdir is not None else None
                 self.outcome = execute(self.name, self.module, cfg, folder, recorded, **self.files)
+            except KeyboardInterrupt as error:
+                resumable = self.name == "train" and recorded is not None
+                self.outcome = _say_interrupted(folder) if resumable else error
             except BaseException as error:
                 self.outcome = error
         return None
@@ -95,7 +99,7 @@ def execute(
     """Check `cfg`, import `module`, run it; returns the exit code, 1 after a line on stderr if it fails.
 
     With several devices it is imported and run by as many processes, none of them this one. Where `recorded` holds
-    overrides, `folder` is locked and its status.json kept. Raises BadInput and KeyboardInterrupt.
+    overrides, `folder` is locked and its status.json kept. Raises BadInput, and KeyboardInterrupt, for SIGTERM too.
     """
     record = status.RunStatus(folder, command=name) if recorded is not None else None
     try:
@@ -113,11 +117,10 @@ def execute(
                     return import_module(module).run(cfg, folder, **files)
 
             world = ranks.number(plain(cfg.get("trainer") or {}).get("devices"))
-            if world > 1:
-                with sweep.terminable():
-                    code = ranks.run(work, world, folder, grace=ranks.GRACE + patience(cfg))
-            else:
-                code = work()
+            with sweep.terminable():  # Lightning by itself would end as if all were done
+                code = (
+                    ranks.run(work, world, folder, grace=ranks.GRACE + patience(cfg)) if world > 1 else work()
+                )
             if record:
                 record.update(exit_code=code)
             return code
@@ -155,6 +158,15 @@ def _say_unfinished(folder: Path) -> None:
     other = runs.unfinished(folder.parent, status.read(folder)["identity"])
     if other is not None:
         log.info("a run of this very config is unfinished; to go on with it: resume=%s", shown(other))
+
+
+def _say_interrupted(folder: Path) -> int:
+    """The program's last line where a training was interrupted: how to go on with it. Returns the exit code."""
+    how = f"nothing was saved yet in {shown(folder)}"
+    if (folder / "checkpoints" / "last.ckpt").is_file():
+        how = f"go on with: davis-exp train {shlex.quote(f'resume={shown(folder)}')}"
+    print(f"davis-exp: interrupted; {how}", file=sys.stderr, flush=True)
+    return 0 if agent.inside() else 130  # as cli.py has it
 
 
 def shown(path: Path) -> str:

@@ -31,6 +31,12 @@ def start(mode: str, folder: Path, *, patience: float, **wanted: Any) -> "Run":
     import wandb
 
     if mode == "online":
+        # Where there is no server, the client waits in silence.
+        log.info(
+            "W&B: asking the server for a run, for about %g s at most (logger.patience); not to wait for it: "
+            "logger=csv, or WANDB_MODE=offline",
+            patience,
+        )
         try:
             run = online(folder, patience=patience, **wanted)
             log.info("W&B: online, %s", run.url)

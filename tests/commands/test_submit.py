@@ -1,5 +1,8 @@
 """davis-exp submit: what it shows and refuses without a server."""
 
+import json
+import os
+
 import numpy as np
 import pytest
 
@@ -51,6 +54,56 @@ def test_a_dry_run_of_the_test_phase_needs_no_truth(results, capsys):
     assert "run run-test" in out
     assert "test-result-me" in out
     assert "mean_iou" not in out
+
+
+@pytest.fixture
+def a_run(results, tmp_path, monkeypatch):
+    """a_run(data): the folder of a run, started here, that was configured with `data` and has the results."""
+    monkeypatch.chdir(tmp_path)
+
+    def made(data):
+        (tmp_path / "run/.hydra").mkdir(parents=True)
+        results.rename(tmp_path / "run/results")
+        (tmp_path / "run/.hydra/config.yaml").write_text(json.dumps({"data": data}))
+        hydra = {"hydra": {"runtime": {"cwd": str(tmp_path)}}}
+        (tmp_path / "run/.hydra/hydra.yaml").write_text(json.dumps(hydra))
+        return tmp_path / "run"
+
+    return made
+
+
+CONTEST = {"_target_": "davis_exp.data.sources.contest.ContestSource", "size": [32, 48]}
+
+
+@pytest.mark.parametrize("part", ["", "results"])
+def test_a_runs_results_are_scored_on_the_runs_own_data(truth, a_run, capsys, monkeypatch, part):
+    run = a_run({**CONTEST, "root": os.path.relpath(truth)})
+    monkeypatch.chdir("/")
+    assert cli.main(["submit", str(run / part), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert f"scored on the run's own data ({run})" in out
+    assert "segmentation_metric 1.0000" in out
+
+
+def test_data_that_is_named_goes_before_the_runs_own(truth, a_run, capsys):
+    run = a_run({**CONTEST, "root": "nowhere"})
+    assert cli.main(["submit", str(run), "--dry-run", "--data", str(truth)]) == 0
+    assert "own data" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({**CONTEST, "root": "nowhere"}, "no data set in the contest's layout at nowhere"),
+        ({"_target_": "subprocess.check_output", "args": "id"}, "is no Source"),
+        (None, "the validation phase is scored"),
+    ],
+)
+def test_a_run_whose_data_will_not_do_needs_data(a_run, capsys, data, reason):
+    assert cli.main(["submit", str(a_run(data)), "--dry-run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line
+    assert "give the labelled data set by --data" in line
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,49 @@ def test_download(tmp_path, capsys, monkeypatch):
     assert "davis-exp train data=davis" in said.out
 
 
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A cache of 3 bytes of flow, and 5 of features on another disk; something else lies beside them."""
+    monkeypatch.setenv("DAVIS_EXP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "disk/ab12").mkdir(parents=True)
+    (tmp_path / "disk/ab12/0.npy").write_bytes(b"12345")
+    (tmp_path / "cache/flow/ab").mkdir(parents=True)
+    (tmp_path / "cache/flow/ab/12").write_bytes(b"1")
+    (tmp_path / "cache/flow/ab/34").write_bytes(b"23")
+    (tmp_path / "cache/mine.txt").write_text("not ours")
+    (tmp_path / "cache/features").symlink_to(tmp_path / "disk")
+    return tmp_path / "cache"
+
+
+def test_the_cache_is_listed(kept, capsys):
+    assert main(["data", "cache"]) == 0
+    where, *kinds = capsys.readouterr().out.splitlines()
+    assert where == str(kept)
+    assert [line.split()[:3] for line in kinds] == [
+        ["artifacts", "0", "files,"],
+        ["decoded", "0", "files,"],
+        ["features", "1", "file,"],
+        ["flow", "2", "files,"],
+    ]
+    assert (kept / "flow/ab/34").is_file()
+
+
+def test_a_kind_of_the_cache_is_cleared_and_then_all(kept, capsys):
+    assert main(["data", "cache", "--clear", "flow"]) == 0
+    assert capsys.readouterr().out == f"{kept}/flow: removed 2 files, 0.00 GB\n"
+    assert not list((kept / "flow").iterdir())
+    assert (kept / "features/ab12/0.npy").is_file()
+    assert main(["data", "cache", "--clear"]) == 0
+    assert "features: removed 1 file," in capsys.readouterr().out
+    assert (kept / "features").is_symlink()
+    assert not list((kept / "features").iterdir())
+    assert (kept / "mine.txt").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["cache", "--clear", "flows"], "flow"),
         (["generate", "{}"], "not empty"),
         (["generate", "{}/new", "--distractors", "9"], "data.distractors"),
         (["generate", "{}/new", "--size", "big"], "HEIGHTxWIDTH"),
@@ -107,7 +147,7 @@ def test_bad_input_is_one_line_and_exit_code_2(generated, capsys, arguments, sai
     assert said in lines[0]
 
 
-@pytest.mark.parametrize("action", [[], ["generate"], ["download"], ["export"], ["check"]])
+@pytest.mark.parametrize("action", [[], ["generate"], ["download"], ["export"], ["check"], ["cache"]])
 def test_help_has_an_example(action, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["data", *action, "--help"])

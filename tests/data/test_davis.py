@@ -216,6 +216,29 @@ def test_what_is_missing_is_named(davis_folder, write_list, tmp_path):
         DavisSource(root).sequences("val")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "..",
+        "/..",
+        "/JPEGImages/480p/../00000.jpg /Annotations/480p/../00000.png",
+        "/JPEGImages/../secret/00000.jpg",
+        "../../secret",
+        "JPEGImages/480p/a/..",
+    ],
+)
+def test_no_line_of_a_list_is_followed_out_of_the_data_set(davis_folder, write_list, line):
+    root = davis_folder({"a": 2})
+    draw = root / "JPEGImages/480p/a/00000.jpg"
+    for place in ("JPEGImages", "JPEGImages/secret", "secret"):  # what such lines could reach
+        (root / place).mkdir(exist_ok=True)
+        (root / place / "00000.jpg").write_bytes(draw.read_bytes())
+    write_list(root, "480p/train", ["/JPEGImages/480p/a/00001.jpg", line])
+    message = refusal(lambda: DavisSource(root).sequences("train"))
+    assert "480p/train.txt line 2" in message
+    assert "leaves the folder: name what lies in it" in message
+
+
 def test_frames_are_what_pillow_decodes(davis_root, tmp_path):
     """Frames are decoded by OpenCV, and in the odd cases by Pillow: the pixels must not tell which."""
     real = DavisSource(davis_root).sequences("test")[0].frames[0]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from davis_exp import build
+from davis_exp.data.cache import clear
 from davis_exp.data.features import FeatureStore
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.errors import BadInput
@@ -69,6 +70,14 @@ def test_a_folder_that_cannot_be_written_is_bad_input(sequences, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="DAVIS_EXP_CACHE"):
         FeatureStore(encode, "x", (8, 8), tmp_path / "file").prepare(sequences)
+
+
+def test_features_that_were_cleared_meanwhile_are_bad_input(sequences, tmp_path):
+    store = FeatureStore(encode, "x", (8, 8), tmp_path)
+    store.prepare(sequences)
+    clear(tmp_path)
+    with pytest.raises(BadInput, match="are gone from"):
+        store.clip(sequences[0], [0])
 
 
 FROZEN = ("encoder=efficientnet_lite0_frozen", "augmentation=none", "task.store_features=true")

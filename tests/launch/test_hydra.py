@@ -47,7 +47,7 @@ def test_a_run_has_a_folder_of_its_own_and_says_how_it_went(app: Run, tmp_path: 
     [
         ("refuse", 2, "bad_input", "davis-exp: data.root: no folder /x; give data.root=…"),
         ("over", 3, "over_budget", "davis-exp: over budget by 3"),
-        ("lightning", 130, "interrupted", "davis-exp: interrupted"),
+        ("lightning", 130, "interrupted", "davis-exp: interrupted; nothing was saved yet in {run}"),
         ("crash", 1, "failed", "davis-exp: failed: RuntimeError: boom, traceback in {run}/error.txt"),
     ],
 )
@@ -64,6 +64,31 @@ def test_a_run_that_fails_says_so_in_one_line(
     assert ("part  parameters" in done.stdout) == (act == "over")
     if act == "crash":
         assert "RuntimeError: boom" in (folder / "error.txt").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on_with_it(
+    environment: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "davis_exp", "train", "task.act=wait"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=tmp_path / "cwd", env=environment, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        assert process.stdout is not None
+        while "waiting" not in process.stdout.readline():
+            assert process.poll() is None
+        (folder,) = folders(tmp_path)
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "last.ckpt").touch()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=50)
+    run = folder.relative_to(tmp_path / "cwd")
+    assert (process.returncode, said) == (
+        130,
+        f"davis-exp: interrupted; go on with: davis-exp train resume={run}\n",
+    )
+    assert status.read(folder)["state"] == "interrupted"
 
 
 @pytest.mark.parametrize("act", ["refuse", "crash"])

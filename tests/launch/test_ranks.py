@@ -105,7 +105,8 @@ def test_ranks_go_with_the_one_that_started_them(
     if how is signal.SIGKILL:
         assert status.current(folder)["state"] == "interrupted"
         return
-    assert (process.returncode, said) == (130, "davis-exp: interrupted\n")
+    unsaved = f"nothing was saved yet in {folder.relative_to(tmp_path / 'cwd')}"
+    assert (process.returncode, said) == (130, f"davis-exp: interrupted; {unsaved}\n")
     assert status.read(folder)["state"] == "interrupted"
 
 

@@ -51,7 +51,10 @@ def test_without_a_server_the_job_goes_on_offline(server, job, caplog, monkeypat
     with caplog.at_level(logging.INFO):
         folder = job("logger.patience=3")
     assert not server.runs
-    assert "going on offline" in caplog.text
+    waiting, going_on, *_ = (r.message for r in caplog.records if r.name == "davis_exp.tracking.client")
+    assert "for about 3 s at most" in waiting
+    assert "logger=csv, or WANDB_MODE=offline" in waiting
+    assert "going on offline" in going_on
     assert "wandb sync" in caplog.text
     assert f"davis-exp submit {folder / 'results'}" in caplog.text
     assert list((folder / "wandb").glob("offline-run-*/*.wandb"))

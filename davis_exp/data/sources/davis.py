@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence, by_number
-from davis_exp.errors import BadInput
+from davis_exp.errors import BadInput, quoted
 
 PREFERRED = "480p"
 
@@ -14,7 +14,8 @@ class DavisSource(Source):
 
     A split is `ImageSets/<resolution>/<split>.txt`, with one "/JPEGImages/… /Annotations/…" line a frame, or
     `ImageSets/<year>/<split>.txt`, with one sequence a line. Sequences come in the list's order, frames by
-    number. A sequence without an annotations folder is unlabelled.
+    number. A sequence without an annotations folder is unlabelled. A list may come from anywhere: none of its lines
+    is followed out of `root`.
 
     Args:
         root: the folder that holds JPEGImages, Annotations and ImageSets.
@@ -59,13 +60,18 @@ class DavisSource(Source):
             if not words:
                 continue
             parts = PurePosixPath(words[0].lstrip("/")).parts
+            if ".." in parts:
+                raise BadInput(
+                    f"{lists[0]} line {number}: {quoted(line.strip())} leaves the folder: name what lies in it, "
+                    "without '..'"
+                )
             if len(parts) == 1:
                 listed.setdefault(parts[0], {})
             elif len(parts) == 4 and parts[0] == "JPEGImages":
                 listed.setdefault(parts[2], {}).setdefault(parts[1], []).append(parts[3])
             else:
                 raise BadInput(
-                    f"{lists[0]} line {number}: {line.strip()!r} is neither a sequence's name nor "
+                    f"{lists[0]} line {number}: {quoted(line.strip())} is neither a sequence's name nor "
                     "/JPEGImages/<resolution>/<sequence>/<frame>.jpg"
                 )
         if not listed:
