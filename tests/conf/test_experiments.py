@@ -92,4 +92,5 @@ def test_every_yaml_says_what_it_is():
 def test_no_interpolation_crosses_groups():
     for path in CONF.glob("*/*.yaml"):
         for line in path.read_text().splitlines():
-            assert "${" not in line.split("#")[0], f"{path}: {line}"
+            said = line.split("#")[0].replace("${seed}", "")  # a root key, which no choice of an option removes
+            assert "${" not in said, f"{path}: {line}"
