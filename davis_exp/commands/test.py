@@ -27,7 +27,8 @@ def run(cfg: DictConfig, output: Path) -> int:
     budget.guard(cost, trained.budget.limit)
     log.info("%s", cost.table())
     if ranks.here().first:
-        status.update(output, nparams=cost.parameters, nflops=cost.flops)
+        split = cfg.data.get("test_split")
+        status.update(output, nparams=cost.parameters, nflops=cost.flops, test_split=split)
 
     from davis_exp.data.split import Past
     from davis_exp.task import SegmentationTask
@@ -50,7 +51,9 @@ def run(cfg: DictConfig, output: Path) -> int:
         "checkpoint_digest": hashlib.sha256(checkpoints.find(cfg.checkpoint).read_bytes()).hexdigest(),
     }
     trainer = build.build_trainer(cfg, output, [])
-    evaluate(trainer, task, data, output, metadata)
+    scored = evaluate(trainer, task, data, output, metadata)
+    if scored is not None and cfg.data.get("test_split") == "holdout":  # a sweep may choose by it
+        status.update(output, objective=scored["davis2016"]["J"]["mean"])
     return 0
 
 

@@ -137,6 +137,14 @@ def test_the_hold_out_of_test_is_that_of_the_training(compose, tmp_path):
     names = {s.name for s in data.source.sequences("train") if s.key in held}
     assert {frame.split("/")[0] for frame in frames} == names
     assert len(names) == 2
+    record, score = (json.loads((tmp_path / f"test/{name}.json").read_text()) for name in ("status", "score"))
+    assert record["test_split"] == "holdout"  # and may be chosen by:
+    assert record["objective"] == score["davis2016"]["J"]["mean"]
+
+
+def test_nothing_is_chosen_by_a_test_on_test_sequences(compose, finished, tmp_path):
+    again(compose, finished[1], tmp_path / "test", *DATA)
+    assert "objective" not in json.loads((tmp_path / "test/status.json").read_text())
 
 
 def test_a_data_set_that_was_not_trained_on_is_tested_whole(compose, finished, tmp_path, caplog):
