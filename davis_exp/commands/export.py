@@ -4,11 +4,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from davis_exp.errors import BadInput
+import yaml
+
+from davis_exp.errors import BadInput, brief, quoted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's checkpoints/best.ckpt")
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="inference.KEY=VALUE",
+        help="how it is run from now on, as 'inference.size=[288,480]' inference.flip=true (default: as trained)",
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="ends in .safetensors")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
 
@@ -22,10 +30,31 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"{args.out} is there already; choose another -o, or --overwrite")
     checkpoint = checkpoints.read(args.checkpoint)
     model = checkpoints.restore(checkpoint)  # weights that do not fit are found here
-    about = {"config": _without_folders(checkpoint["config"]), "clips": checkpoint.get("clips", {})}
+    config = _with_settings(checkpoint["config"], args.settings)
+    about = {"config": _without_folders(config), "clips": checkpoint.get("clips", {})}
     zoo.write(args.out, dict(model.state_dict()), about)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, half precision")
     return 0
+
+
+def _with_settings(config: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """The config with its `inference` changed. Raises BadInput for anything else, and for what inference cannot be."""
+    from omegaconf import OmegaConf
+
+    from davis_exp import build
+
+    cfg = OmegaConf.create(config)
+    known = [f"inference.{key}" for key in cfg.inference]
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or key not in known:
+            raise BadInput(f"{quoted(setting)}: only {', '.join(known)} can be set (KEY=VALUE)")
+        try:
+            OmegaConf.update(cfg, key, yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise BadInput(f"{quoted(setting)}: not a value ({brief(error)})") from error
+    build.inference(cfg)
+    return build.plain(cfg)
 
 
 def _without_folders(node: Any) -> Any:

@@ -53,6 +53,27 @@ def test_an_exported_file_is_a_checkpoint_of_half_the_size(trained, tmp_path, ca
     assert ".safetensors" in capsys.readouterr().err
 
 
+def test_how_it_is_run_may_be_chosen_after_training(trained, tmp_path, capsys):
+    path, out = trained("encoder=pixel", "decoder=pixel"), tmp_path / "model.safetensors"
+    settings = ["inference.size=[96,160]", "inference.flip=true"]
+    assert cli.main(["export", str(path), "-o", str(out), *settings]) == 0
+    how = build.inference(checkpoints.read(out)["config"])
+    assert (how.size, how.flip, how.window) == ((96, 160), True, 8)
+    for setting, said in {
+        "optimizer.lr=1": "only inference.size, inference.window",
+        "inference.flip": "KEY=VALUE",
+        "inference.size=[96": "not a value",
+        "inference.size=96": "inference.size",
+        "inference.stride=99": "inference.stride",
+        "inference.window=soon": "inference.window",
+    }.items():
+        assert cli.main(["export", str(path), "-o", str(tmp_path / "other.safetensors"), setting]) == 2, setting
+        error = capsys.readouterr().err
+        assert said in error, setting
+        assert "Traceback" not in error
+    assert not (tmp_path / "other.safetensors").exists()
+
+
 def test_weights_beyond_half_precision_are_refused(tmp_path):
     with pytest.raises(BadInput, match="a: holds what half precision cannot"):
         zoo.write(tmp_path / "x.safetensors", {"a": torch.tensor([1e6])}, {})
