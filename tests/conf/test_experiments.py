@@ -92,5 +92,7 @@ def test_every_yaml_says_what_it_is():
 def test_no_interpolation_crosses_groups():
     for path in CONF.glob("*/*.yaml"):
         for line in path.read_text().splitlines():
-            said = line.split("#")[0].replace("${seed}", "")  # a root key, which no choice of an option removes
+            said = line.split("#")[0].replace(
+                "${seed}", ""
+            )  # a root key, which no choice of an option removes
             assert "${" not in said, f"{path}: {line}"

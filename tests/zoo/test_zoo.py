@@ -67,7 +67,9 @@ def test_how_it_is_run_may_be_chosen_after_training(trained, tmp_path, capsys):
         "inference.stride=99": "inference.stride",
         "inference.window=soon": "inference.window",
     }.items():
-        assert cli.main(["export", str(path), "-o", str(tmp_path / "other.safetensors"), setting]) == 2, setting
+        assert cli.main(["export", str(path), "-o", str(tmp_path / "other.safetensors"), setting]) == 2, (
+            setting
+        )
         error = capsys.readouterr().err
         assert said in error, setting
         assert "Traceback" not in error
