@@ -53,7 +53,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     trainer = build.build_trainer(cfg, output, [])
     scored = evaluate(trainer, task, data, output, metadata)
     if scored is not None and cfg.data.get("test_split") == "holdout":  # a sweep may choose by it
-        status.update(output, objective=scored["davis2016"]["J"]["mean"])
+        status.update(output, objective=scored["all_frames"]["J"]["mean"])  # as in training
     return 0
 
 

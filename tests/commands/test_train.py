@@ -139,7 +139,7 @@ def test_the_hold_out_of_test_is_that_of_the_training(compose, tmp_path):
     assert len(names) == 2
     record, score = (json.loads((tmp_path / f"test/{name}.json").read_text()) for name in ("status", "score"))
     assert record["test_split"] == "holdout"  # and may be chosen by:
-    assert record["objective"] == score["davis2016"]["J"]["mean"]
+    assert record["objective"] == score["all_frames"]["J"]["mean"]
 
 
 def test_nothing_is_chosen_by_a_test_on_test_sequences(compose, finished, tmp_path):
