@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
+from yaml import YAMLError
 
 from davis_exp.errors import BadInput, brief, quoted
 
@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = checkpoints.read(args.checkpoint)
     model = checkpoints.restore(checkpoint)  # weights that do not fit are found here
     config = _with_settings(checkpoint["config"], args.settings)
+    if config["inference"].get("select_motion") and not model.needs_motion:
+        raise BadInput("inference.select_motion: this model takes no motion pictures; leave it out")
     about = {"config": _without_folders(config), "clips": checkpoint.get("clips", {})}
     zoo.write(args.out, dict(model.state_dict()), about)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, half precision")
@@ -40,21 +42,24 @@ def run(args: argparse.Namespace) -> int:
 def _with_settings(config: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     """The config with its `inference` changed. Raises BadInput for anything else, and for what inference cannot be."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from davis_exp import build
 
-    cfg = OmegaConf.create(config)
-    known = [f"inference.{key}" for key in cfg.inference]
+    how = dict(config["inference"])
     for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or key not in known:
-            raise BadInput(f"{quoted(setting)}: only {', '.join(known)} can be set (KEY=VALUE)")
+        key, equals, _ = setting.removeprefix("inference.").partition("=")
+        if not (equals and setting.startswith("inference.") and key in how):
+            known = ", ".join(f"inference.{key}" for key in how)
+            raise BadInput(f"{quoted(setting)}: only {known} can be set (KEY=VALUE)")
         try:
-            OmegaConf.update(cfg, key, yaml.safe_load(value))
-        except yaml.YAMLError as error:
+            parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([setting]), resolve=True)
+            how[key] = parsed["inference"][key]
+        except (YAMLError, OmegaConfBaseException) as error:
             raise BadInput(f"{quoted(setting)}: not a value ({brief(error)})") from error
-    build.inference(cfg)
-    return build.plain(cfg)
+    changed = {**config, "inference": how}
+    build.inference(changed)
+    return changed
 
 
 def _without_folders(node: Any) -> Any:

@@ -98,6 +98,11 @@ def _sequences(args: argparse.Namespace) -> "list[Sequence] | None":
     run = Run.of(args.results) if args.phase == "validation" else None
     if run is None or not run.config.get("data"):
         return None
+    if (split := run.config["data"].get("test_split") or "test") != "test":
+        raise BadInput(
+            f"{args.results}: these are not of the test clips (data.test_split={split}): "
+            "davis-exp test the checkpoint on the validation data first, or name what they are of by --data"
+        )
     try:
         found = source(None, run, args.results).sequences("test")
         if unlabelled := [sequence.name for sequence in found if not sequence.labelled]:

@@ -56,7 +56,7 @@ class Group:
     mean: float
     deviation: float | None  # of a sample; None for a single job
     number: int
-    gain: tuple[float, float | None] | None = None
+    gain: tuple[float, float | None, int] | None = None  # mean, deviation, seeds in common
 
     @property
     def name(self) -> str:
@@ -86,7 +86,7 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     for choices, own in found.items():
         gains = [] if own is first else [own[seed] - first[seed] for seed in own.keys() & first.keys()]
         if own:
-            gain = _spread(gains) if gains else None
+            gain = (*_spread(gains), len(gains)) if gains else None
             made.append(Group(dict(choices), *_spread(list(own.values())), len(own), gain))
     return sorted(made, key=lambda group: -group.mean)
 
@@ -137,8 +137,10 @@ def gained(group: Group) -> str:
     """Its gain in percent, with a sign; "" where there is none."""
     if group.gain is None:
         return ""
-    mean, deviation = group.gain
-    return f"{100 * mean:+.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
+    mean, deviation, number = group.gain
+    spread = "" if deviation is None else f" ± {100 * deviation:.2f}"
+    common = "" if number == group.number else f" (by {number} in common)"
+    return f"{100 * mean:+.2f}{spread}{common}"
 
 
 def headings(rows: Sequence[Row]) -> list[str]:

@@ -79,7 +79,7 @@ def test_seeds_are_aggregated(jobs) -> None:
     assert second.deviation == pytest.approx(statistics.stdev([0.5, 0.7]))
     assert (first.choices, first.mean, first.deviation) == ({"encoder": "b"}, 0.65, None)
     assert second.gain is None  # the sweep's first choices
-    assert first.gain == (pytest.approx(0.15), None)  # by the one seed that both have
+    assert first.gain == (pytest.approx(0.15), None, 1)  # by the one seed that both have
     assert "encoder=a: hold-out J 60.00 ± 14.14 over 2 seeds" in summary.as_text(summary.rows(jobs))
     assert summary.groups(summary.rows([job_ for job_ in jobs if "seed=0" in job_[1]["overrides"]])) == []
 
@@ -95,7 +95,7 @@ def test_gains_are_taken_seed_by_seed(tmp_path: Path) -> None:
     better, first = summary.groups(summary.rows(made))
     assert first.name == "augmentation=none"
     assert first.gain is None
-    assert better.gain == (pytest.approx(0.05), pytest.approx(0.02))
+    assert better.gain == (pytest.approx(0.05), pytest.approx(0.02), 3)
     assert "against the first choices +5.00 ± 2.00" in summary.as_text(summary.rows(made))
 
 

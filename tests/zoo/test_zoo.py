@@ -66,6 +66,9 @@ def test_how_it_is_run_may_be_chosen_after_training(trained, tmp_path, capsys):
         "inference.size=96": "inference.size",
         "inference.stride=99": "inference.stride",
         "inference.window=soon": "inference.window",
+        "inference.window=${nothere}": "not a value",
+        "inference.scales={a: 1}": "inference.scales",
+        "inference.select_motion=true": "takes no motion pictures",
     }.items():
         assert cli.main(["export", str(path), "-o", str(tmp_path / "other.safetensors"), setting]) == 2, (
             setting

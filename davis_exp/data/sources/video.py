@@ -28,6 +28,8 @@ FRAME_A_PACKET = {
     "webm",
     "gif",
 }  # FFmpeg's names of formats that hold each frame by itself
+HIDDEN = {"vp8"}  # codecs with packets that are no frames, and nothing in the format that says which
+LOST = Fraction(1)  # seconds at a video's end that may be missing
 KEPT = 24  # decoded frames held: more than reading ahead and a motion's neighbour ever go back
 
 
@@ -36,7 +38,7 @@ class VideoSequence(Sequence):
 
     Going back further than a few frames starts over, so that memory does not grow with the video. Not for several
     threads: each wants its own (`again`). In the place of a frame that is damaged stands the one before it, as in
-    any player.
+    any player, and after the last that can be decoded up to a second of it.
 
     Args:
         path: anything FFmpeg reads.
@@ -82,7 +84,10 @@ class VideoSequence(Sequence):
         if i not in self._kept and i < self._next:
             self._start_over()
         while i not in self._kept:
-            self._kept[self._next] = next(self._pictures)
+            picture = next(self._pictures, None)
+            if picture is None:
+                raise self._broken(self._next, "there are no more frames")
+            self._kept[self._next] = picture
             self._next += 1
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -99,27 +104,35 @@ class VideoSequence(Sequence):
     def _decoded(self) -> Iterator[np.ndarray]:
         """The picture at each of the times that were found when the video was opened."""
         frames = self._timed()
-        shown, ahead = None, next(frames, None)
+        shown, ahead, whole = None, next(frames, None), True
         for i, time in enumerate(self._shown):
             while ahead is not None and (shown is None or ahead[0] <= time):
                 shown, ahead = ahead, next(frames, None)
-            if shown is None or (ahead is None and shown[0] < time):
+            if shown is None or (ahead is None and time - shown[0] > LOST):
                 raise self._broken(i, "its frames are damaged or missing")
-            if shown[0] < time:
-                log.warning("%s: frame %d is damaged, the one before it stands in its place", self.path, i)
+            if whole and shown[0] != time:
+                log.warning("%s: damaged from frame %d, another stands in its place", self.path, i)
+            whole = shown[0] == time
             yield _turned(shown[1])
 
     def _promised(self) -> list[Fraction] | None:
         """When each frame is shown by the file's own account: None where that may not be what decoding will find."""
         with self._opened() as (container, stream):
-            if not FRAME_A_PACKET.intersection(container.format.name.split(",")):
+            formats = container.format.name.split(",")
+            if not FRAME_A_PACKET.intersection(formats) or stream.codec_context.name in HIDDEN:
                 return None
-            packets = [packet for packet in container.demux(stream) if packet.size]
-            times = sorted(packet.pts for packet in packets if packet.pts is not None)
-            damaged = any(packet.is_corrupt or packet.is_discard for packet in packets)
-            if damaged or len(set(times)) < len(packets) or not packets[0].is_keyframe:
-                return None
-            return list(_apart(time * stream.time_base for time in times))
+            times, first = set(), None
+            for packet in container.demux(stream):  # none is kept: together they are the file
+                if not packet.size:
+                    continue
+                if packet.is_corrupt or packet.is_discard or packet.pts is None or packet.pts in times:
+                    return None
+                if first is None and not packet.is_keyframe:
+                    return None
+                first = packet.pts if first is None else first
+                times.add(packet.pts)
+            # A video cut out of another may begin with frames that hang on what was cut away.
+            return list(_apart(time * stream.time_base for time in sorted(times) if time >= first))
 
     def _timed(self) -> Iterator[tuple[Fraction, Any]]:
         """Every frame that can be decoded, and when it is shown."""
@@ -131,10 +144,19 @@ class VideoSequence(Sequence):
         import av
 
         with self._opened() as (container, stream):
-            stream.thread_type = "AUTO"
+            stream.thread_type = (
+                "SLICE"  # by frames, what a damaged one takes with it depends on the number of cores
+            )
+            error, found = None, False
             for packet in container.demux(stream):
-                with contextlib.suppress(av.error.InvalidDataError):
-                    yield from packet.decode()
+                try:
+                    for frame in packet.decode():
+                        found = True
+                        yield frame
+                except av.error.InvalidDataError as invalid:
+                    error = invalid
+            if error is not None and not found:
+                raise error
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:
@@ -158,9 +180,12 @@ class VideoSequence(Sequence):
 
 def _apart(times: Iterable[Fraction | None]) -> Iterator[Fraction]:
     """The times with what is unknown filled in, each later than the one before: two frames cannot be shown at once."""
-    last = -1 / RATE
+    last: Fraction | None = None
     for time in times:
-        last = max(last + 1 / RATE if time is None else time, last + Fraction(1, 1000))
+        if last is None:
+            last = time or Fraction(0)
+        else:
+            last = max(last + 1 / RATE if time is None else time, last + Fraction(1, 1000))
         yield last
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from davis_exp.errors import BadInput
-from davis_exp.results.pages.shell import GENERATOR
+from davis_exp.results.pages.shell import GENERATOR, POLICY
 
 HEAD = 2048  # bytes of a page in which it says who made it
 
@@ -21,6 +21,7 @@ def refuse_other(path: Path, option: str, *, overwrite: bool) -> None:
 def _ours(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return GENERATOR.encode() in file.read(HEAD)
+            head = file.read(HEAD)
+            return GENERATOR.encode() in head or POLICY.encode() in head  # pages once named no generator
     except OSError:
         return False

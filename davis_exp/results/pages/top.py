@@ -72,7 +72,8 @@ def tiles(score: Mapping[str, Any], status: Mapping[str, Any], limit: int | None
     if isinstance(flops, int | float):
         shown.append(("GFLOPs", f"{flops / 1e9:,.1f}", "a frame of 480 x 854", ""))
     if isinstance(status.get("objective"), int | float):
-        shown.append(("hold-out J", percent(status["objective"]), "what it was selected by", ""))
+        why = "of the clips tested on" if status.get("command") == "test" else "what it was selected by"
+        shown.append(("hold-out J", percent(status["objective"]), why, ""))
     if isinstance(status.get("seconds"), int | float):
         work = "testing, scoring" if status.get("command") == "test" else "training, testing, scoring"
         shown.append(("time", _duration(status["seconds"]), work, ""))
