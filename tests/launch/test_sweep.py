@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -239,3 +240,16 @@ def test_the_command_is_named_whatever_its_order_and_where_it_runs(
     assert (
         json.dumps(sweep.prepared(["hydra.sweep.dir=here"], holdout=False)[0]) == '["hydra.sweep.dir=here"]'
     )
+
+
+def test_a_hang_up_interrupts_unless_it_is_ignored() -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with sweep.terminable():
+            signal.raise_signal(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with sweep.terminable(), pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
