@@ -41,7 +41,7 @@ class Row:
     @property
     def name(self) -> str:
         """What sets it apart, in one line."""
-        return " ".join(f"{key}={value}" for key, value in self.choices.items()) or f"job {self.job}"
+        return _named(self.choices) or f"job {self.job}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Group:
     @property
     def name(self) -> str:
         """What sets them apart, in one line."""
-        return " ".join(f"{key}={value}" for key, value in self.choices.items()) or "all"
+        return _named(self.choices) or "all"
 
 
 def rows(jobs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Row]:
@@ -89,6 +89,10 @@ def groups(rows: Sequence[Row]) -> list[Group]:
             gain = (*_spread(gains), len(gains)) if gains else None
             made.append(Group(dict(choices), *_spread(list(own.values())), len(own), gain))
     return sorted(made, key=lambda group: -group.mean)
+
+
+def _named(choices: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in choices.items())
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float | None]:

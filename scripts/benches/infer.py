@@ -63,6 +63,7 @@ class InMemory(Sequence):
     labelled, key, name = False, "memory", "memory"
 
     def __init__(self, sequence: Sequence) -> None:
+        self.sequence = sequence
         self.frames = [sequence.frame(i) for i in range(len(sequence))]
         self.index, self.frame_ids = sequence.index, sequence.frame_ids
 
@@ -75,7 +76,7 @@ class InMemory(Sequence):
         return self.frames[i]
 
     def mask(self, i: int) -> np.ndarray:
-        raise NotImplementedError
+        return self.sequence.mask(i)
 
 
 @torch.inference_mode()

@@ -1,10 +1,11 @@
 """A small stand-in for the program, to be started as real processes: its command does what the config says."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,7 @@ SITE = """
 """
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Waiting = Callable[..., "contextlib.AbstractContextManager[subprocess.Popen[str]]"]
 
 
 @pytest.fixture
@@ -101,6 +103,25 @@ def environment(tmp_path: Path) -> dict[str, str]:
     repo = Path(__file__).resolve().parents[2]
     kept = {key: value for key, value in os.environ.items() if key not in drop}
     return kept | {"PYTHONPATH": f"{tmp_path}:{repo}"}
+
+
+@pytest.fixture
+def waiting(tmp_path: Path, environment: dict[str, str]) -> "Waiting":
+    """Starts `davis-exp train … task.act=wait` in an empty folder; inside the context it waits."""
+
+    @contextlib.contextmanager
+    def start(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
+        command = [sys.executable, "-m", "davis_exp", "train", *arguments, "task.act=wait"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, cwd=tmp_path / "cwd", env=environment, stdout=pipe, stderr=pipe, text=True
+        ) as process:
+            assert process.stdout is not None
+            while "waiting" not in process.stdout.readline():
+                assert process.poll() is None
+            yield process
+
+    return start
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """How one command carries Hydra: runs, resumed runs and sweeps, as real processes of a small stand-in app."""
 
+import contextlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 from davis_exp.launch import status
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Waiting = Callable[..., "contextlib.AbstractContextManager[subprocess.Popen[str]]"]
 
 
 def folders(tmp_path: Path, pattern: str = "runs/demo/*") -> list[Path]:
@@ -68,16 +70,9 @@ def test_a_run_that_fails_says_so_in_one_line(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on_with_it(
-    environment: dict[str, str], tmp_path: Path, number: signal.Signals
+    waiting: Waiting, tmp_path: Path, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-m", "davis_exp", "train", "task.act=wait"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, cwd=tmp_path / "cwd", env=environment, stdout=pipe, stderr=pipe, text=True
-    ) as process:
-        assert process.stdout is not None
-        while "waiting" not in process.stdout.readline():
-            assert process.poll() is None
+    with waiting() as process:
         (folder,) = folders(tmp_path)
         (folder / "checkpoints").mkdir()
         (folder / "checkpoints" / "last.ckpt").touch()

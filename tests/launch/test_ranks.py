@@ -1,5 +1,6 @@
 """Jobs on several devices, by real processes of the stand-in app: one of them goes wrong, and the others wait."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from davis_exp.launch import job as launch_job
 from davis_exp.launch import runs, status, sweep
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Waiting = Callable[..., "contextlib.AbstractContextManager[subprocess.Popen[str]]"]
 TWO = "trainer.devices=2"
 
 
@@ -88,16 +90,9 @@ def test_a_rank_that_fails_ends_the_run(
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_ranks_go_with_the_one_that_started_them(
-    tmp_path: Path, environment: dict[str, str], how: signal.Signals
+    tmp_path: Path, waiting: Waiting, how: signal.Signals
 ) -> None:
-    command = [sys.executable, "-m", "davis_exp", "train", TWO, "task.act=wait"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, cwd=tmp_path / "cwd", env=environment, stdout=pipe, stderr=pipe, text=True
-    ) as process:
-        assert process.stdout is not None
-        while "waiting" not in process.stdout.readline():
-            assert process.poll() is None
+    with waiting(TWO) as process:
         folder = the_run(tmp_path)
         process.send_signal(how)
         _, said = process.communicate()

@@ -22,12 +22,8 @@ log = logging.getLogger(__name__)
 
 PICTURES = (*FRAME_SUFFIXES, ".webp", ".bmp", ".tif", ".tiff")
 RATE = Fraction(24)  # pictures a second where a file does not say
-FRAME_A_PACKET = {
-    "mp4",
-    "matroska",
-    "webm",
-    "gif",
-}  # FFmpeg's names of formats that hold each frame by itself
+# FFmpeg's names of formats that hold each frame by itself
+FRAME_A_PACKET = {"mp4", "matroska", "webm", "gif"}
 HIDDEN = {"vp8"}  # codecs with packets that are no frames, and nothing in the format that says which
 LOST = Fraction(1)  # seconds at a video's end that may be missing
 KEPT = 24  # decoded frames held: more than reading ahead and a motion's neighbour ever go back
@@ -144,9 +140,8 @@ class VideoSequence(Sequence):
         import av
 
         with self._opened() as (container, stream):
-            stream.thread_type = (
-                "SLICE"  # by frames, what a damaged one takes with it depends on the number of cores
-            )
+            # By frames, what a damaged one takes with it would depend on the number of cores.
+            stream.thread_type = "SLICE"
             error, found = None, False
             for packet in container.demux(stream):
                 try:
