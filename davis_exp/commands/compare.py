@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from davis_exp.commands.options import add_truth
+from davis_exp.commands.options import add_overwrite, add_truth
 from davis_exp.commands.truth import source
 from davis_exp.errors import BadInput
 from davis_exp.metrics import PROTOCOLS
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparisons")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="two runs side by side, frame by frame")
-    parser.add_argument("--overwrite", action="store_true", help="replace PAGE even if it is no such page")
+    add_overwrite(parser)
     add_truth(parser)
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from davis_exp.commands.options import add_limit, add_workers
+from davis_exp.commands.options import add_limit, add_overwrite, add_workers
 from davis_exp.errors import BadInput
 
 if TYPE_CHECKING:
@@ -30,13 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workers(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the board as a table for programs")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="… for a README")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="… as a page of its own")
+    parser.add_argument("--html", type=Path, metavar="PAGE", help="… as a page of its own")
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from davis_exp.results.leaderboard import as_html, as_markdown, as_text, rows, scored_entries, truths
     from davis_exp.results.output import write_csv, write_text
+    from davis_exp.results.pages.files import refuse_other
 
+    if args.html:
+        refuse_other(args.html, "--html", overwrite=args.overwrite)
     entries = _private(args) if args.private else scored_entries(args.paths)
     board = rows(entries)
     print(as_text(board))

@@ -22,6 +22,11 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """The `--overwrite` of all that write a page; `pages.files.refuse_other` asks for it."""
+    parser.add_argument("--overwrite", action="store_true", help="replace PAGE even if it is no such page")
+
+
 def add_limit(parser: argparse.ArgumentParser) -> None:
     """The `--limit` of all that look at submissions."""
     parser.add_argument(

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from davis_exp.commands.options import add_truth
+from davis_exp.commands.options import add_overwrite, add_truth
 from davis_exp.commands.truth import source
 from davis_exp.errors import BadInput
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PAGE",
         help="default: report.html in the run's folder, or beside results",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace PAGE even if it is no such page")
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -71,6 +71,17 @@ def test_scored_runs(runs, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[1].split()[1] == f"{tmp_path.name}/mine"
 
 
+def test_a_page_replaces_no_work_of_others(runs, tmp_path, capsys):
+    page = tmp_path / "mine.html"
+    page.write_text("mine")
+    assert main(["leaderboard", str(runs), "--html", str(page)]) == 2
+    assert "no page of davis-exp; choose another --html, or --overwrite" in capsys.readouterr().err
+    assert page.read_text() == "mine"
+    assert main(["leaderboard", str(runs), "--html", str(page), "--overwrite"]) == 0
+    assert page.read_text() != "mine"
+    assert main(["leaderboard", str(runs), "--html", str(page)]) == 0  # its own page is made anew
+
+
 def test_private_truth(runs, tmp_path, truth, results, capsys):
     shutil.make_archive(str(tmp_path / "zipped"), "zip", runs / "poor" / "results")
     (results / "metadata.json").write_text("{}")

@@ -55,7 +55,11 @@ class DavisSource(Source):
                 f"{there}; set data.root, or get data with `davis-exp data download davis2016 {self.root}`"
             )
         listed: dict[str, dict[str, list[str]]] = {}
-        for number, line in enumerate(lists[0].read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            lines = lists[0].read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{lists[0]} is no list in UTF-8 ({error}): save it as UTF-8") from None
+        for number, line in enumerate(lines, start=1):
             words = line.split()
             if not words:
                 continue
