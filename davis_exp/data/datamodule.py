@@ -104,7 +104,8 @@ class ClipDataModule(pl.LightningDataModule):
                 f"training needs masks, but {unlabelled} of the train stage has none: use labelled data"
             )
         candidates = [s for part in parts if part.validates for s in part.sequences]
-        _, held = split_holdout(candidates, self.loading.holdout, self.loading.holdout_seed)
+        loading = self.loading
+        _, held = split_holdout(candidates, loading.holdout, loading.holdout_seed, loading.fold)
         keys = {s.key for s in held}  # a clip that two parts have is held out of both
         kept = [replace(part, sequences=[s for s in part.sequences if s.key not in keys]) for part in parts]
         return [part for part in kept if part.sequences], held

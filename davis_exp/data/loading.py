@@ -25,6 +25,7 @@ class Loading:
     workers: int = 2
     holdout: float = 0.2
     holdout_seed: int = 0
+    fold: int = 0
     test_split: str = "test"
     cache: str = "none"
     cache_gb: float = 4.0
@@ -41,7 +42,7 @@ class Loading:
             value = getattr(self, name)
             if not _positive(value) and not (name == "clips_per_epoch" and value is None):
                 raise BadInput(f"data.{name} must be a whole number of at least 1, got {value!r}")
-        for name in ("workers", "holdout_seed"):
+        for name in ("workers", "holdout_seed", "fold"):
             if not _positive(getattr(self, name), least=0):
                 raise BadInput(
                     f"data.{name} must be a whole number of at least 0, got {getattr(self, name)!r}"

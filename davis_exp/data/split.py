@@ -18,7 +18,7 @@ class Past:
 
 
 def split_holdout(
-    sequences: Listing[Sequence], holdout: float, seed: int
+    sequences: Listing[Sequence], holdout: float, seed: int, fold: int = 0
 ) -> tuple[list[Sequence], list[Sequence]]:
     """Part sequences into (training, held out) by clip: sequences of equal `key` stay together.
 
@@ -28,10 +28,11 @@ def split_holdout(
     Args:
         sequences: a labelled train stage.
         holdout: a fraction below 1 of the clips, or their number.
-        seed: another seed, another split.
+        seed: another seed, another order of the clips, which `holdout` cuts into folds.
+        fold: which of them is held out. Over all folds every clip is held out once; the last may be smaller.
 
     Raises:
-        BadInput: fewer than two clips, or a number that leaves none to train on.
+        BadInput: fewer than two clips, a number that leaves none to train on, or no such fold.
     """
     keys = list(dict.fromkeys(s.key for s in sequences))
     if len(keys) < 2:
@@ -43,8 +44,12 @@ def split_holdout(
         raise BadInput(
             f"data.holdout={count} leaves none of {len(keys)} training clips to train on: lower it"
         )
+    if fold * count >= len(keys):
+        raise BadInput(
+            f"data.fold={fold}: {len(keys)} clips make the folds 0 to {(len(keys) - 1) // count} of {count}"
+        )
     order = torch.randperm(len(keys), generator=torch.Generator().manual_seed(seed)).tolist()
-    held = {keys[i] for i in order[:count]}
+    held = {keys[i] for i in order[fold * count : (fold + 1) * count]}
     return [s for s in sequences if s.key not in held], [s for s in sequences if s.key in held]
 
 

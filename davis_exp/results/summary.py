@@ -13,6 +13,7 @@ from davis_exp.results.table import aligned, percent
 
 FINE = ("finished", "over_budget")
 WAITING = ("queued", "running")
+REPEATS = ("seed", "data.fold", "data.holdout_seed")  # what makes of a job the same one again
 NOT_FOR_SELECTION = " (not for selection)"
 
 
@@ -46,17 +47,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Finished jobs that differ in nothing but their seed: mean and standard deviation of their objective.
+    """Finished jobs that differ in nothing but seed or fold: mean and standard deviation of their objective.
 
-    `gain` is what they have over the sweep's first choices, seed by seed: it deviates less than the objective itself
-    where seeds are hard or easy for all. None for the first choices, and without a seed in common.
+    `gain` is what they have over the sweep's first choices, repeat by repeat: it deviates less than the objective
+    itself where seeds or folds are hard or easy for all. None for the first choices, and without a repeat in common.
     """
 
     choices: dict[str, str]
     mean: float
     deviation: float | None  # of a sample; None for a single job
     number: int
-    gain: tuple[float, float | None, int] | None = None  # mean, deviation, seeds in common
+    gain: tuple[float, float | None, int] | None = None  # mean, deviation, repeats in common
 
     @property
     def name(self) -> str:
@@ -72,19 +73,19 @@ def rows(jobs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Row]:
 
 
 def groups(rows: Sequence[Row]) -> list[Group]:
-    """The finished jobs with their seeds aggregated, the best mean first; [] unless seeds vary."""
-    if not any("seed" in row.choices for row in rows):
+    """The finished jobs with their seeds and folds aggregated, the best mean first; [] unless those vary."""
+    if not any(key in row.choices for row in rows for key in REPEATS):
         return []
-    found: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}  # choices → seed → objective
+    found: dict[tuple[tuple[str, str], ...], dict[tuple[str, ...], float]] = {}  # choices → repeat → J
     for row in sorted(rows, key=lambda row: (len(row.job), row.job)):
-        others = tuple((key, value) for key, value in row.choices.items() if key != "seed")
+        others = tuple((key, value) for key, value in row.choices.items() if key not in REPEATS)
         own = found.setdefault(others, {})
         if row.objective is not None:
-            own[row.choices["seed"]] = row.objective
+            own[tuple(row.choices.get(key, "") for key in REPEATS)] = row.objective
     first = next(iter(found.values()))
     made = []
     for choices, own in found.items():
-        gains = [] if own is first else [own[seed] - first[seed] for seed in own.keys() & first.keys()]
+        gains = [] if own is first else [own[key] - first[key] for key in own.keys() & first.keys()]
         if own:
             gain = (*_spread(gains), len(gains)) if gains else None
             made.append(Group(dict(choices), *_spread(list(own.values())), len(own), gain))
@@ -133,7 +134,7 @@ def as_text(rows: Sequence[Row]) -> str:
         if group.deviation is not None:
             spread = f"{percent(group.mean)} ± {percent(group.deviation)}"
             gain = f", against the first choices {gained(group)}" if group.gain else ""
-            text.append(f"{group.name}: hold-out J {spread} over {group.number} seeds{gain}")
+            text.append(f"{group.name}: hold-out J {spread} over {group.number} trainings{gain}")
     return "\n".join(text)
 
 

@@ -87,7 +87,7 @@ class Session:
         from davis_exp.tracking import artifacts
 
         if isinstance(data.source, ContestSource) and (artifact := data.source.artifacts["train"]):
-            metadata = {"holdout": data.loading.holdout, "holdout_seed": data.loading.holdout_seed}
+            metadata = {key: getattr(data.loading, key) for key in ("holdout", "holdout_seed", "fold")}
             parts = {"train": data.train_sequences, "holdout": data.val_sequences}
             root = data.source.root("train")
             artifacts.hand_in_split(self.run, root, artifact, parts, metadata, self.settings.patience)

@@ -77,6 +77,7 @@ def test_loading_is_what_the_yaml_holds():
         ("holdout", 1.5),
         ("holdout", -0.1),
         ("holdout_seed", None),
+        ("fold", -1),
         ("test_split", "train"),
         ("cache", "tape"),
         ("cache", None),
@@ -100,6 +101,17 @@ def test_holdout_is_by_clip_seeded_and_in_order(ten, array_sequence):
     assert len(split_holdout(ten, 3, seed=0)[1]) == 3
     moved = [array_sequence(s.name, key=f"/elsewhere/{s.name}") for s in ten]
     assert [s.name for s in split_holdout(moved, 0.2, seed=0)[1]] == [s.name for s in held]
+
+
+@pytest.mark.parametrize("holdout", [0.2, 2, 3])
+def test_over_all_folds_every_clip_is_held_out_once(ten, holdout):
+    folds = -(-10 // (2 if holdout == 0.2 else holdout))
+    splits = [split_holdout(ten, holdout, seed=1, fold=fold) for fold in range(folds)]
+    assert sorted(s.name for _, held in splits for s in held) == sorted(s.name for s in ten)
+    assert all(training == [s for s in ten if s not in held] for training, held in splits)
+    assert splits[0] == split_holdout(ten, holdout, seed=1)
+    with pytest.raises(BadInput, match=rf"data\.fold={folds}: 10 clips make the folds 0 to {folds - 1} of"):
+        split_holdout(ten, holdout, seed=1, fold=folds)
 
 
 def test_holdout_keeps_one_clip_on_either_side(ten):

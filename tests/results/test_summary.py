@@ -80,7 +80,7 @@ def test_seeds_are_aggregated(jobs) -> None:
     assert (first.choices, first.mean, first.deviation) == ({"encoder": "b"}, 0.65, None)
     assert second.gain is None  # the sweep's first choices
     assert first.gain == (pytest.approx(0.15), None, 1)  # by the one seed that both have
-    assert "encoder=a: hold-out J 60.00 ± 14.14 over 2 seeds" in summary.as_text(summary.rows(jobs))
+    assert "encoder=a: hold-out J 60.00 ± 14.14 over 2 trainings" in summary.as_text(summary.rows(jobs))
     assert summary.groups(summary.rows([job_ for job_ in jobs if "seed=0" in job_[1]["overrides"]])) == []
 
 
@@ -97,6 +97,17 @@ def test_gains_are_taken_seed_by_seed(tmp_path: Path) -> None:
     assert first.gain is None
     assert better.gain == (pytest.approx(0.05), pytest.approx(0.02), 3)
     assert "against the first choices +5.00 ± 2.00" in summary.as_text(summary.rows(made))
+
+
+def test_folds_are_repeats_too(tmp_path: Path) -> None:
+    values = {("bce", 0): 0.5, ("bce", 1): 0.9, ("jaccard", 0): 0.6, ("jaccard", 1): 0.94}
+    made = [
+        job(tmp_path, i, f"loss={loss}", f"data.fold={fold}", objective=value)
+        for i, ((loss, fold), value) in enumerate(values.items())
+    ]
+    better, first = summary.groups(summary.rows(made))
+    assert (better.name, first.name) == ("loss=jaccard", "loss=bce")
+    assert better.gain == (pytest.approx(0.07), pytest.approx(statistics.stdev([0.1, 0.04])), 2)
 
 
 def test_the_front_has_what_nothing_smaller_matches(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def page(name: str, rows: Sequence[Row]) -> str:
             f"<p>{len(rows)} jobs: {escape(counts)}; {cost / 60:,.1f} minutes altogether. The order, the front "
             "and the effects go by J on held-out training clips.</p>",
             _table(rows),
-            section("Seeds together", _seeds(groups(rows))),
+            section("Seeds and folds together", _groups(groups(rows))),
             section("Score against parameters", *_parameters(rows)),
             *_effects(rows),
             section("What went wrong", *_failures(rows)),
@@ -82,12 +82,12 @@ def _links(row: Row) -> Html:
     return Html(links)
 
 
-def _seeds(groups: Sequence[Group]) -> str:
+def _groups(groups: Sequence[Group]) -> str:
     if not groups:
         return ""
     keys = list(groups[0].choices)
     return table(
-        [*((key, "text") for key in keys), "hold-out J, mean ± deviation", "seeds", "gain, seed by seed"],
+        [*((key, "text") for key in keys), "hold-out J, mean ± deviation", "trainings", "gain, one by one"],
         [
             [
                 *(group.choices[key] for key in keys),
