@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import NamedTuple, NoReturn
 
 from davis_exp import __version__, config
-from davis_exp.errors import BadInput, OverBudget
+from davis_exp.errors import BadInput, CannotWrite, OverBudget, cannot_write
 from davis_exp.tracking import agent
 
 
@@ -115,12 +115,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error.table, flush=True)
         say(str(error))
         return error.exit_code
+    except CannotWrite as error:
+        say(str(error))
+        return error.exit_code
     except KeyboardInterrupt:
         say("interrupted")
         return 0 if agent.inside() else 130  # a W&B agent stops runs so, and gives up after a few failures
     except BrokenPipeError:  # `davis-exp leaderboard … | head`: nobody is reading any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        refused = cannot_write(error)
+        if refused is None:
+            raise
+        say(str(refused))
+        return refused.exit_code
 
 
 def say(message: str) -> None:

@@ -1,5 +1,9 @@
 """The two ways a run is refused. Each prints as one line and ends the program with its own exit code."""
 
+import errno
+import shutil
+from pathlib import Path
+
 
 class BadInput(Exception):
     """The user gave something that cannot work; the message says what, where and what to do (exit code 2)."""
@@ -27,6 +31,34 @@ class OverBudget(BadInput):
         self.table = table
         self.parameters = parameters
         self.flops = flops
+
+
+class CannotWrite(Exception):
+    """The disk or its rights did not let us write; the message says what, where and what is free (exit code 1)."""
+
+    exit_code = 1
+
+
+WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+
+
+def cannot_write(error: OSError, path: object = None) -> CannotWrite | None:
+    """What the user is told of `error` where it comes from writing; None for any other OSError."""
+    if error.errno not in WRITING:
+        return None
+    where = path or error.filename or "a file"
+    free = ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        free = f"; {_free(where)} free there: make room, or choose another place"
+    return CannotWrite(f"cannot write {where}: {(error.strerror or str(error)).lower()}{free}")
+
+
+def _free(where: object) -> str:
+    """The room on the disk of the nearest folder of `where` that is there, in words."""
+    for folder in (Path(str(where)), *Path(str(where)).resolve().parents):
+        if folder.is_dir():
+            return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are"
+    return "little is"
 
 
 def quoted(name: object) -> str:

@@ -1,0 +1,1 @@
+"""What every room may need: files read with care and written whole."""

@@ -1,0 +1,84 @@
+"""Files and folders appear when they are whole, whatever happens to who writes them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from davis_exp.utils import written
+
+
+def test_an_error_leaves_what_was_there(tmp_path):
+    file = tmp_path / "a.json"
+    written.write_text(file, "old")
+
+    def fail() -> None:
+        with written.atomic_file(file) as part:
+            part.write_text("half")
+            raise ZeroDivisionError
+
+    pytest.raises(ZeroDivisionError, fail)
+    assert file.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_folder_replaces_a_folder_as_a_whole(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "old").touch()
+    with written.atomic_folder(folder) as part:
+        (part / "new").touch()
+        assert (folder / "old").exists()
+    assert [p.name for p in folder.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_writer_left_is_swept_and_what_is_being_written_stays(tmp_path, kind):
+    code = (
+        "import sys, time; from pathlib import Path; from davis_exp.utils import written\n"
+        f"with written.atomic_{kind}(Path(sys.argv[1])) as part:\n"
+        "    (part / 'x' if part.is_dir() else part).write_text('half'); print('there', flush=True); time.sleep(60)"
+    )
+    target = tmp_path / "a[1].txt"
+    with subprocess.Popen([sys.executable, "-c", code, target], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout.readline() == b"there\n"
+        written.sweep_parts(target)
+        assert len(list(tmp_path.iterdir())) == 1  # locked by a living writer
+        writer.send_signal(signal.SIGKILL)
+    assert not target.exists()
+    written.sweep_parts(target)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_killed_between_two_renames_loses_nothing(tmp_path):
+    old = tmp_path / ".out.12345678.part.old"
+    old.mkdir()
+    (old / "kept").touch()
+    written.sweep_parts(tmp_path / "out")
+    assert (tmp_path / "out" / "kept").exists()
+
+
+def test_a_full_disk_keeps_the_file(tmp_path):
+    """RLIMIT_FSIZE stands in for a full disk: writing fails in the middle."""
+    file = tmp_path / "a"
+    written.write_text(file, "old")
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from davis_exp.utils import written\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "written.write_bytes(Path(sys.argv[1]), bytes(5000))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True)
+    assert "File too large" in done.stderr
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path):
+    written.write_text(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert os.stat(tmp_path / "a").st_mode == os.stat(tmp_path / "b").st_mode
+    assert time.time() - os.stat(tmp_path / "a").st_mtime < 60
