@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import NamedTuple, NoReturn
 
 from davis_exp import __version__, config
-from davis_exp.errors import BadInput, CannotWrite, OverBudget, cannot_write
+from davis_exp.errors import BadInput, CannotWrite, OverBudget, cannot_write, quoted
 from davis_exp.tracking import agent
 
 
@@ -143,6 +143,9 @@ def built() -> dict[str, Command]:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    for argument in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in argument):  # as Python hands on what is not UTF-8
+            raise BadInput(f"{quoted(argument)}: not UTF-8; rename what it names, or type it anew")
     name, *rest = arguments or [""]
     if name in ("-h", "--help"):
         print(_overview())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Keys (shell patterns on the dotted key) that do not change what a run computes: `digest` leaves them out.
 NOT_IN_DIGEST = (
-    *("hydra", "logger", "callbacks", "budget", "name", "resume"),
+    *("hydra", "logger", "callbacks", "budget", "name", "resume", "allow"),
     *("*.root", "*.path", "*.paths", "*.folder", "*.default_root_dir"),
     *("*.workers", "*.num_workers", "*.persistent_workers", "*.pin_memory", "*.prefetch_factor", "*.threads"),
     *("*.cache", "*.cache_dir", "*.cache_gb", "*.device", "*.devices", "*.accelerator"),
@@ -30,6 +30,7 @@ ROOT_KEYS: dict[str, Any] = {
     "seed": int,
     "resume": str | None,
     "checkpoint": str,
+    "allow": list[str],
     "budget.name": str,
     "budget.limit": int | None,
     **dict.fromkeys(

@@ -74,25 +74,6 @@ def check_node(node: Any, key: str) -> None:
         check_node(child, f"{key}.{name}")
 
 
-def check_stored(node: Any, key: str, *kinds: type) -> None:
-    """Checks a config that came with a file: whatever it names must be a class of `kinds`, or one of ours.
-
-    A config may name anything that Python can call, which is for the user to say, not for a file from elsewhere.
-    Raises BadInput naming the config key.
-    """
-    children = node if isinstance(node, dict) else dict(enumerate(node)) if isinstance(node, list) else {}
-    if "_target_" in children:
-        target = locate(children["_target_"], key)
-        ours = getattr(target, "__module__", "").startswith("davis_exp.")
-        if not isinstance(target, type) or not (ours or issubclass(target, kinds)):
-            raise BadInput(
-                f"{key}._target_: {children['_target_']} is no {' or '.join(kind.__name__ for kind in kinds)}; a file "
-                "that has it called is not used"
-            )
-    for name, child in children.items():
-        check_stored(child, f"{key}.{name}", *kinds)
-
-
 def locate(target: str, key: str) -> Any:
     """The class or function that a `_target_` names; BadInput naming the config key where there is none."""
     try:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -42,13 +42,19 @@ class Predictor:
         size: (height, width) that the model sees; None keeps the number of pixels of its training, and each
             sequence's own shape.
         device: "auto" takes a GPU where there is one.
+        allow: classes of the user's own that the checkpoint may name.
 
     Raises:
         BadInput: a checkpoint or a device that cannot be used.
     """
 
     def __init__(
-        self, checkpoint: str | Path, *, size: tuple[int, int] | None = None, device: str = "auto"
+        self,
+        checkpoint: str | Path,
+        *,
+        size: tuple[int, int] | None = None,
+        device: str = "auto",
+        allow: Collection[str] = (),
     ) -> None:
         import torch
         from omegaconf import OmegaConf
@@ -56,7 +62,7 @@ class Predictor:
         from davis_exp import build, checkpoints
         from davis_exp.models.layout import channels_last
 
-        read = checkpoints.read(checkpoint)
+        read = checkpoints.read(checkpoint, allow)
         cfg = OmegaConf.create(read["config"])
         if cfg.get("flow") and "cache" in cfg.flow:  # a stranger's video is not worth keeping the flow of
             cfg.flow.cache = False

@@ -6,6 +6,7 @@ from typing import Any
 
 from yaml import YAMLError
 
+from davis_exp.commands.options import add_allow
 from davis_exp.errors import BadInput, brief, quoted
 
 
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="ends in .safetensors")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
+    add_allow(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"-o {args.out}: its name must end in {zoo.SUFFIX}")
     if args.out.exists() and not args.overwrite:
         raise BadInput(f"{args.out} is there already; choose another -o, or --overwrite")
-    checkpoint = checkpoints.read(args.checkpoint)
+    checkpoint = checkpoints.read(args.checkpoint, args.allow)
     model = checkpoints.restore(checkpoint)  # weights that do not fit are found here
     config = _with_settings(checkpoint["config"], args.settings)
     if config["inference"].get("select_motion") and not model.needs_motion:

@@ -45,3 +45,14 @@ def _limit(text: str) -> int | None:
         return int(text.replace("_", "").replace(",", ""))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of parameters, and not none") from None
+
+
+def add_allow(parser: argparse.ArgumentParser) -> None:
+    """The `--allow` of all that use a checkpoint."""
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="a class of your own that CHECKPOINT may name, as my_package.MyEncoder (may be repeated)",
+    )

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from davis_exp import zoo
+from davis_exp.commands.options import add_allow
 from davis_exp.errors import BadInput
 
 
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what OUT holds")
+    add_allow(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     sequences = open_input(Path(given), args.every)
     if alone and len(sequences) > 1:
         raise BadInput(f"{given} holds {len(sequences)} sequences: give a folder as -o")
-    predictor = Predictor(checkpoint, size=size, device=args.device)
+    predictor = Predictor(checkpoint, size=size, device=args.device, allow=args.allow)
     print(f"model: {checkpoint}", flush=True)
     for sequence in sequences:
         out = args.out if len(sequences) == 1 else args.out / sequence.name

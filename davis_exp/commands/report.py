@@ -91,16 +91,17 @@ def _cost(run: "Run | None") -> tuple[dict[str, Any] | None, int | None]:
         return None, None
     from omegaconf import OmegaConf
 
-    from davis_exp import build, checkpoints, zoo
+    from davis_exp import build, checkpoints, parts, zoo
+    from davis_exp.instantiate import plain
 
     try:
-        config = OmegaConf.create(run.config)
-        if name := run.config.get("checkpoint"):  # `test` has its model from there
+        stored = parts.referred(run.config)
+        if name := stored.get("checkpoint"):  # `test` has its model from there
             from davis_exp.commands.test import composition
 
             checkpoint = checkpoints.read(run.find(zoo.find(name)))
-            config = composition(checkpoint, run.config.get("inference") or {})
-        checkpoints.check_parts(run.config)  # the folder may be another's
+            stored = plain(composition(checkpoint, stored.get("inference") or {}))
+        config = OmegaConf.create(parts.check_config(stored, str(run.folder)))
         limit = (config.get("budget") or {}).get("limit")
         return build.cost(config).to_dict(), limit
     except BadInput as error:

@@ -1,6 +1,5 @@
 """davis-exp test: checkpoint → results, scored where masks exist."""
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     The checkpoint brings its own model; what `cfg` leaves null (inference size and windows) is the checkpoint's too.
     Raises BadInput for a checkpoint or data that cannot be used, OverBudget if the checkpoint is over its budget.
     """
-    checkpoint = checkpoints.read(cfg.checkpoint)
+    checkpoint = checkpoints.read(cfg.checkpoint, cfg.allow)
     trained = composition(checkpoint, cfg.inference)
     cost = build.cost(trained)
     budget.guard(cost, trained.budget.limit)
@@ -48,7 +47,7 @@ def run(cfg: DictConfig, output: Path) -> int:
         "nparams": cost.parameters,
         "nflops": cost.flops,
         "config_digest": config.digest(trained),
-        "checkpoint_digest": hashlib.sha256(checkpoints.find(cfg.checkpoint).read_bytes()).hexdigest(),
+        "checkpoint_digest": checkpoints.digest(checkpoints.find(cfg.checkpoint)),
     }
     trainer = build.build_trainer(cfg, output, [])
     scored = evaluate(trainer, task, data, output, metadata)

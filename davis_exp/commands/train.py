@@ -1,6 +1,5 @@
 """davis-exp train: compose → guard → fit → test → results → score."""
 
-import hashlib
 import logging
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     resumed = cfg.resume not in (None, "none") and last.is_file()
     if resumed:
         checkpoints.fill(
-            model, checkpoints.read(last)
+            model, checkpoints.weights(last)
         )  # refuses a model that has changed; Lightning loads it again
     else:
         with ranks.in_turn():
@@ -74,10 +73,10 @@ def run(cfg: DictConfig, output: Path) -> int:
     best = output / "checkpoints" / "best.ckpt"
     holdout = trainer.callback_metrics.get("val/J")
     if best.is_file():
-        kept = checkpoints.read(best)
+        kept = checkpoints.weights(best)
         task.load_state_dict(kept["state_dict"])
         holdout = checkpoints.score(kept, "val/J", default=holdout)
-        metadata["checkpoint_digest"] = hashlib.sha256(best.read_bytes()).hexdigest()
+        metadata["checkpoint_digest"] = checkpoints.digest(best)
     else:
         log.warning("nothing was validated: the last weights are tested")
     scored = evaluate(trainer, task, data, output, metadata)

@@ -16,12 +16,10 @@ def source(truth: Path | None, run: "Run | None", path: Path) -> "Source":
     """The data set that the user names, or else the run's config. Raises BadInput where there is neither."""
     import dataclasses
 
-    from omegaconf import OmegaConf
-
+    from davis_exp import parts
     from davis_exp.data.loading import Loading
-    from davis_exp.data.sequences import Source
     from davis_exp.data.sources import open_source
-    from davis_exp.instantiate import check_stored, make, plain
+    from davis_exp.instantiate import make
 
     if truth is not None:
         return open_source(truth)
@@ -30,9 +28,10 @@ def source(truth: Path | None, run: "Run | None", path: Path) -> "Source":
             f"{path} is no run, whose config would name its data: give the labelled data set as --truth"
         )
     loading = {field.name for field in dataclasses.fields(Loading)}
-    node = plain(OmegaConf.create(run.config).data)
-    node = {key: value for key, value in node.items() if key not in loading}
-    check_stored(node, "data", Source)
+    node = parts.referred(run.config)["data"]
+    if isinstance(node, dict):
+        node = {key: value for key, value in node.items() if key not in loading}
+    parts.check_part(node, "data", str(run.folder))
     return make(_found(node, run), "data")
 
 

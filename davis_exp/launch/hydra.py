@@ -119,9 +119,8 @@ def _continue(args: argparse.Namespace, name: str) -> runs.Composed | None:
             raise BadInput(f"resume={values[-1]}: only train continues a run; leave it out")
         if args.multirun:
             raise BadInput(f"resume={values[-1]}: continues one run; leave out -m")
-        stored = [
-            override for override in runs.stored_overrides(Path(values[-1])) if runs.key(override) != "resume"
-        ]
+        own = args.overrides + ["hydra.searchpath=--config-dir"] * (args.config_dir is not None)
+        stored = [o for o in runs.stored_overrides(Path(values[-1]), own) if runs.key(o) != "resume"]
         args.overrides = stored + args.overrides
         return runs.Composed(Path(values[-1]))
     return None

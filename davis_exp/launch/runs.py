@@ -5,21 +5,26 @@ import fnmatch
 import functools
 import hashlib
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from davis_exp import config
-from davis_exp.errors import BadInput
+from davis_exp import config, parts
+from davis_exp.errors import BadInput, quoted
 from davis_exp.launch import jobs, status
+from davis_exp.utils import given
 
 NO_RUN = (None, "", "null", "none", "auto")  # values of `resume` that name no run
 TOLD_APART = ("callbacks", "callbacks[./@]*", "*.root", "*.path", "*.paths", "*.folder")
 """Overrides that a config's digest passes over, but that a sweep may well be about."""
+
+
+TARGET = re.compile(r"_target_\s*[:=]\s*['\"]?([\w.]+)['\"]?")
+WORD = re.compile(r"[\w.]+")
 
 
 def is_run(resume: str | None) -> bool:
@@ -153,19 +158,48 @@ class Composed:
             path.write_bytes(content)
 
 
-def stored_overrides(run: Path) -> list[str]:
-    """The overrides that the run in folder `run` was composed with; BadInput if it is no run's."""
+def stored_overrides(run: Path, own: Sequence[str] = ()) -> list[str]:
+    """The overrides that the run in folder `run` was composed with; BadInput if it is no run's.
+
+    The folder may be another's, so they are data: where a run is kept and how it is launched is not theirs to say
+    (`hydra.*` is left out), and what they name is made only where it is in our own table or in an `allow=[…]` of the
+    user's `own` overrides. Folders of further options are the user's to give again.
+    """
     try:
-        overrides = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
-        hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text())["hydra"]
+        stored = given.read_yaml(run / ".hydra" / "overrides.yaml")
+        hydra = given.read_yaml(run / ".hydra" / "hydra.yaml")["hydra"]
         sources = [
             source for source in hydra["runtime"]["config_sources"] if "command-line" in source["provider"]
         ]
-    except (OSError, LookupError, TypeError, yaml.YAMLError) as error:
-        raise BadInput(f"resume: {run} is no run's folder (it has no readable .hydra)") from error
-    # Options of the user's own, from --config-dir or hydra.searchpath, are found again where they were.
-    paths = [repr(f"{source['schema']}://{source['path']}") for source in sources]
-    return overrides + [f"hydra.searchpath=[{','.join(paths)}]"] * bool(paths)
+        paths = [f"{source['schema']}://{source['path']}" for source in sources]
+    except (LookupError, TypeError, BadInput) as error:
+        raise BadInput(
+            f"resume: {given.shown(run)} is no run's folder (it has no readable .hydra)"
+        ) from error
+    if not isinstance(stored, list) or not all(isinstance(override, str) for override in stored):
+        raise BadInput(f"resume: {run / '.hydra/overrides.yaml'} is no list of overrides")
+    allowed = parts.everything() | {word for o in own if key(o) == "allow" for word in WORD.findall(o)}
+    kept = []
+    for override in stored:
+        if any(
+            part.lstrip("+~").split(".")[0].split("/")[0] == "hydra"
+            for part in override.partition("=")[0].split("@")
+        ):
+            continue
+        named = TARGET.findall(override)
+        if "${" in override or "_target_" in TARGET.sub("", override) or not allowed.issuperset(named):
+            name = next((name for name in named if name not in allowed), override)
+            raise BadInput(
+                f"resume: {given.shown(run)} was started with {quoted(override)}, which a folder is not believed; if you "
+                f"trust it, add 'allow=[{quoted(name)}]'"
+            )
+        kept.append(override)
+    if paths and not any(key(o) == "hydra.searchpath" for o in own):
+        raise BadInput(
+            f"resume: {given.shown(run)} was started with options of its own; if you trust them, give them again: "
+            f"'hydra.searchpath=[{','.join(paths)}]'"
+        )
+    return kept
 
 
 def _is_about(name: str) -> bool:

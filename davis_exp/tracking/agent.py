@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from davis_exp.errors import BadInput
+from davis_exp.utils import given
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ def overrides(arguments: Sequence[str]) -> list[str]:
     translated = []
     for argument in arguments:
         key, equals, text = argument.partition("=")
-        if argument in ("-m", "--multirun") or (key == "hydra.mode" and text.upper() == "MULTIRUN"):
+        _refuse_reach(argument, key)
+        if argument in ("-m", "--multirun"):
             raise BadInput(
                 f"{argument}: an agent runs one job at a time; the sweep file says what to sweep over"
             )
@@ -82,18 +84,26 @@ def written(value: Any, key: str) -> str:
     return f"'{escaped}'"
 
 
+def _refuse_reach(argument: str, key: str) -> None:
+    """A sweep's parameters come from a server: they set the experiment's keys, not where it is kept or what it imports."""
+    reaches = any(part.lstrip("+~").split(".")[0].split("/")[0] == "hydra" for part in key.split("@"))
+    if reaches or "_target_" in argument:
+        raise BadInput(
+            f"{argument}: a sweep's parameters may set neither hydra.* nor a _target_; choose options of groups, or "
+            "write it into a config of your own"
+        )
+
+
 def _is_ours(key: str) -> bool:
     return key.startswith("_wandb") or any(key == own or key.startswith(f"{own}.") for own in OURS)
 
 
 def _values() -> dict[str, Any]:
-    """What the agent has given this run; empty where that cannot be read."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(
-            Path(os.environ.get("WANDB_SWEEP_PARAM_PATH", "")).read_text(encoding="utf-8")
-        )
-        return {str(k): v["value"] for k, v in content.items() if isinstance(v, dict) and "value" in v}
-    except (OSError, AttributeError, yaml.YAMLError):
+    """What the agent has given this run; empty where it has left no file. Raises BadInput for one that is no YAML."""
+    path = os.environ.get("WANDB_SWEEP_PARAM_PATH")
+    if not path or not Path(path).exists():
         return {}
+    content = given.read_yaml(Path(path))
+    if not isinstance(content, dict):
+        return {}
+    return {k: v["value"] for k, v in content.items() if isinstance(v, dict) and "value" in v}

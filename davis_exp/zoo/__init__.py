@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from davis_exp.config import choices
 from davis_exp.errors import BadInput
+from davis_exp.utils import given
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,13 +60,18 @@ def read(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, OverflowError) as error:
         raise BadInput(f"{path}: cannot be read as a model ({' '.join(str(error).split())[:120]})") from error
     if header.get("format") != "davis_exp" or "about" not in header:
         raise BadInput(f"{path}: has no config in it; only files that `davis-exp export` wrote can be used")
     floats = (torch.float16, torch.bfloat16)
     state = {name: value.float() if value.dtype in floats else value for name, value in state.items()}
-    return state, json.loads(header["about"])
+    about = given.parse_json(header["about"], given.shown(path))
+    if not isinstance(about, dict):
+        raise BadInput(
+            f"{given.shown(path)}: has no config in it; only what `davis-exp export` wrote can be used"
+        )
+    return state, about
 
 
 def _ships(name: str | Path) -> bool:

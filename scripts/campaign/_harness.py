@@ -13,6 +13,7 @@ puts thousands of mutated inputs through one reader.
 """
 
 import contextlib
+import itertools
 import os
 import resource
 import signal
@@ -266,15 +267,15 @@ def _peek(file: Any) -> str:
     return file.read(400_000).decode("utf-8", "replace")
 
 
-def campaign(parts: Mapping[str, Callable[[Path], Iterator[Case]]], scratch: Path) -> int:
-    """Run the cases of all parts, printing findings as they come and the table at the end; 1 if there were any."""
+def campaign(parts: Mapping[str, Callable[[Path], Iterator[Case]]], scratch: Path, every: int = 1) -> int:
+    """Run the cases of all parts, or one in `every`, printing findings and the table; 1 if there were any findings."""
     tally: dict[tuple[str, str, str], list[int]] = {}
     findings = 0
     for part, cases in parts.items():
         folder = scratch / part
         folder.mkdir(parents=True)
         began = time.monotonic()
-        for case in cases(folder):
+        for case in itertools.islice(cases(folder), 0, None, every):
             row = tally.setdefault((part, case.fault, case.command), [0, 0, 0])
             if case.skip is not None:
                 row[2] += case.count

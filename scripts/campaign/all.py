@@ -8,6 +8,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -29,14 +30,16 @@ def main() -> int:
     parser.add_argument(
         "--scratch", type=Path, help="a folder for what is made, kept (default: a temporary one)"
     )
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="one case in N (default: all)")
     arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
     scratch = arguments.scratch or Path(tempfile.mkdtemp(prefix="davis_exp_faults_"))
     _harness.warm()
     try:
         parts = {name: import_module(name).cases for name in arguments.parts or PARTS}
-        return _harness.campaign(parts, scratch.resolve())
+        return _harness.campaign(parts, scratch.resolve(), arguments.every)
     finally:
         if arguments.scratch is None:
             shutil.rmtree(scratch, ignore_errors=True)

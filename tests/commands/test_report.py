@@ -172,4 +172,4 @@ def test_a_run_of_somebody_else_calls_nothing_but_a_source(make_run, capsys):
     config["data"] = {"_target_": "subprocess.check_output", "args": ["true"]}
     (run / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
     assert main(["report", str(run)]) == 2
-    assert "data._target_: subprocess.check_output is no Source" in capsys.readouterr().err
+    assert "data._target_ is subprocess.check_output, no data of davis-exp's" in capsys.readouterr().err

@@ -95,7 +95,10 @@ def test_data_that_is_named_goes_before_the_runs_own(truth, a_run, capsys):
     ("data", "reason"),
     [
         ({**CONTEST, "root": "nowhere"}, "no data set in the contest's layout at nowhere"),
-        ({"_target_": "subprocess.check_output", "args": "id"}, "is no Source"),
+        (
+            {"_target_": "subprocess.check_output", "args": "id"},
+            "data._target_ is subprocess.check_output, no data",
+        ),
         (None, "the validation phase is scored"),
     ],
 )

@@ -186,8 +186,11 @@ class TestResume:
         assert app("--config-dir", str(own.parent), "encoder=mine", "seed=5", "name=other").returncode == 0
         (folder,) = folders(tmp_path, "runs/other/*")
 
-        assert app(f"resume={folder}", "seed=6").returncode == 0
-        assert app(f"resume='{folder}'").returncode == 0
+        refused = app(f"resume={folder}", "seed=6")
+        assert refused.returncode == 2
+        assert f"give them again: 'hydra.searchpath=[file://{own.parent}]'" in refused.stderr
+        assert app(f"resume={folder}", "seed=6", "--config-dir", str(own.parent)).returncode == 0
+        assert app(f"resume='{folder}'", f"hydra.searchpath=[file://{own.parent}]").returncode == 0
         assert folders(tmp_path, "runs/*/*") == [folder]
         config = (folder / ".hydra" / "config.yaml").read_text()
         assert "seed: 6" in config

@@ -101,10 +101,32 @@ def test_a_key_of_ours_that_nobody_has_logged_is_not_left_out(given):
     assert agent.overrides(["cfg.typo=1"]) == ["cfg.typo=1"]
 
 
-@pytest.mark.parametrize("argument", ["-m", "--multirun", "hydra.mode=MULTIRUN", "sweep=seeds"])
+@pytest.mark.parametrize("argument", ["-m", "--multirun", "sweep=seeds"])
 def test_a_sweep_inside_the_sweep_is_refused(given, capsys, argument):
     assert cli.main(["train", *given({"seed": 3}), argument]) == 2
     assert "an agent runs one job at a time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("hydra.run.dir=/etc", "+hydra.callbacks.x=1", "hydra/launcher=ray", "hydra.mode=MULTIRUN"),
+        *("callbacks@hydra.callbacks=default", "+callbacks.x._target_=os.getcwd"),
+    ],
+)
+def test_parameters_reach_no_further_than_the_experiment(given, argument):
+    with pytest.raises(BadInput, match=r"may set neither hydra\.\* nor a _target_"):
+        agent.overrides([*given({"seed": 3}), argument])
+
+
+def test_parameters_that_are_no_text_are_refused_in_a_line(given, capsys):
+    arguments = given({"seed": 3})
+    Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).write_bytes(b"a: {value: \xff}")
+    assert cli.main(["train", *arguments]) == 2
+    assert cli.main(["train", "name=\udcff"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("is not UTF-8: save it as plain UTF-8 text")
+    assert "not UTF-8; rename what it names" in second
 
 
 def test_a_typo_in_a_sweep_file_is_refused(given, capsys):

@@ -31,19 +31,19 @@ class GeneratedSource(Source):
         distractors: int = 0,
         seed: int = 0,
     ) -> None:
-        for name, value, least in (
-            ("train", train, 1),
-            ("test", test, 1),
-            ("length", length, 1),
-            ("height", height, 32),
-            ("width", width, 32),
-            ("distractors", distractors, 0),
-            ("seed", seed, 0),
+        for name, value, least, most in (
+            ("train", train, 1, 10_000),
+            ("test", test, 1, 10_000),
+            ("length", length, 1, 10_000),
+            ("height", height, 32, 4096),
+            ("width", width, 32, 4096),
+            ("distractors", distractors, 0, MAX_DISTRACTORS),
+            ("seed", seed, 0, 2**32),
         ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise BadInput(f"data.{name} must be a whole number of at least {least}, got {value!r}")
-        if distractors > MAX_DISTRACTORS:
-            raise BadInput(f"data.distractors must be 0 to {MAX_DISTRACTORS}, got {distractors}")
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise BadInput(
+                    f"data.{name} must be a whole number of at least {least} and at most {most:,}, got {value!r}"
+                )
         self.counts = dict(zip(STAGES, (train, test), strict=True))
         self.settings = Settings(length, height, width, distractors, seed)
 
