@@ -1,0 +1,74 @@
+"""Motion without the camera's: what is left of optical flow once a homography has explained the background."""
+
+import cv2
+import numpy as np
+
+from davis_exp.data.flow import DisFlow
+from davis_exp.data.sequences import Sequence
+
+FORMAT = 1  # of what `residual` gives; another number makes what was kept of it unknown
+POINTS = 48  # of the grid that the camera's motion is fitted to, along the longer side
+NEAR = 0.004  # of the longer side: how far a point may lie from where the camera's motion takes it
+ENOUGH = 0.3  # of the points, to believe a fit
+BRIGHT = 8.0  # times the median residual is as fast as a picture shows
+LEAST = 0.005  # of the longer side: slower than this is not stretched to full colour; it is mostly noise
+
+
+class StabilisedFlow(DisFlow):
+    """DIS flow minus the camera's motion, and clipped by a robust measure of the frame.
+
+    The camera's motion is a homography between the two frames, fitted by RANSAC (Fischler and Bolles, CACM 1981;
+    Hartley and Zisserman, Multiple View Geometry, 2004, chapter 4) to the flow on a grid of points. It is exact for a
+    camera that turns or zooms, and for scenes that are flat or far away; in others parallax remains. Where too few
+    points agree the median of the flow takes its place.
+
+    Pictures of motion are stretched by their fastest pixel: residuals are clipped at a multiple of their median, so
+    that one wild vector does not make everything else pale. Args: those of `DisFlow`, with which it shares its cache.
+    """
+
+    def vectors(self, sequence: Sequence, i: int) -> np.ndarray | None:
+        flow = super().vectors(sequence, i)
+        return None if flow is None else clipped(residual(flow))
+
+    def identity(self, sequence: Sequence, i: int) -> object:
+        same = super().identity(sequence, i)
+        return None if same is None else ("stabilised", FORMAT, same)
+
+
+def residual(flow: np.ndarray) -> np.ndarray:
+    """Flow (2, h, w), x before y, in pixels of its own grid, minus the camera's motion; the same shape, float32."""
+    height, width = flow.shape[1:]
+    longer = max(height, width)
+    step = max(1, longer // POINTS)
+    ys, xs = np.mgrid[step // 2 : height : step, step // 2 : width : step]
+    here = np.stack([xs, ys], -1).reshape(-1, 2).astype(np.float32)
+    there = here + flow[:, ys, xs].reshape(2, -1).T
+    camera = None
+    if len(here) >= 8 and np.isfinite(there).all():
+        # OpenCV's RANSAC draws from a generator of its own, with the same seed each time.
+        camera, agreeing = cv2.findHomography(here, there, cv2.RANSAC, max(0.5, NEAR * longer))
+        if camera is not None and agreeing.mean() < ENOUGH:
+            camera = None
+    moved = None if camera is None else _moved(camera, height, width)
+    if moved is None:
+        return (flow - np.median(flow, axis=(1, 2), keepdims=True)).astype(np.float32)
+    return (flow - moved).astype(np.float32)
+
+
+def clipped(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (2, h, w) none of which is longer than `BRIGHT` times their median length, or a little motion."""
+    speed = np.hypot(*vectors)
+    most = max(BRIGHT * float(np.median(speed)), LEAST * max(speed.shape))
+    return vectors * np.minimum(1, most / np.maximum(speed, 1e-6)).astype(np.float32)
+
+
+def _moved(camera: np.ndarray, height: int, width: int) -> np.ndarray | None:
+    """How far the homography (3, 3) moves each pixel, (2, height, width); None where it turns the frame inside out."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    a = camera.astype(np.float32)
+    depth = a[2, 0] * x + a[2, 1] * y + a[2, 2]
+    if not np.isfinite(a).all() or depth.min() < 0.1:
+        return None
+    to_x = (a[0, 0] * x + a[0, 1] * y + a[0, 2]) / depth
+    to_y = (a[1, 0] * x + a[1, 1] * y + a[1, 2]) / depth
+    return np.stack([to_x - x, to_y - y])

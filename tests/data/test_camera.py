@@ -1,0 +1,83 @@
+"""What is left of flow without the camera's motion."""
+
+import numpy as np
+import pytest
+
+from davis_exp.data import camera
+from davis_exp.data.flow import DisFlow
+from davis_exp.data.sources import open_source
+
+HEIGHT, WIDTH = 90, 160
+OBJECT = (slice(30, 55), slice(60, 100))
+
+
+def seen(matrix: np.ndarray, own: tuple[float, float] = (0, 0)) -> np.ndarray:
+    """Flow of a camera that moves points by the homography, with an object that moves by `own` besides."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)
+    to = np.tensordot(matrix, np.stack([x, y, np.ones_like(x)]), 1)
+    flow = to[:2] / to[2] - np.stack([x, y])
+    flow[:, *OBJECT] += np.array(own)[:, None, None]
+    return flow.astype(np.float32)
+
+
+CAMERAS = {
+    "rests": np.eye(3),
+    "pans": np.array([[1, 0, 7.5], [0, 1, -3], [0, 0, 1]]),
+    "zooms and turns": np.array([[1.06, -0.03, 2], [0.03, 1.06, -4], [0, 0, 1]]),
+    "tilts": np.array([[1.02, 0.01, 3], [0, 1.03, 1], [2e-4, 1e-4, 1]]),
+}
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_only_the_objects_own_motion_is_left(name):
+    left = camera.residual(seen(CAMERAS[name], own=(4, 2)))
+    background = np.ones((HEIGHT, WIDTH), bool)
+    background[OBJECT] = False
+    assert np.abs(left[:, background]).max() < 0.05
+    np.testing.assert_allclose(left[:, *OBJECT].mean((1, 2)), (4, 2), atol=0.05)
+    np.testing.assert_array_equal(left, camera.residual(seen(CAMERAS[name], own=(4, 2))))
+
+
+def test_without_a_fit_the_median_is_taken_off():
+    noise = np.random.default_rng(0).normal(0, 20, (2, HEIGHT, WIDTH)).astype(np.float32)
+    left = camera.residual(noise + 5)
+    np.testing.assert_allclose(left, noise + 5 - np.median(noise + 5, axis=(1, 2), keepdims=True), atol=1e-5)
+    for shape in ((2, 1, 1), (2, 2, 3), (2, 1, 50)):
+        assert not camera.residual(np.full(shape, 3, np.float32)).any()
+
+
+def test_one_wild_vector_makes_nothing_pale():
+    field = np.full((2, 100, 100), 0.5, np.float32)
+    field[:, 5, 5] = 300
+    speed = np.hypot(*camera.clipped(field))
+    assert speed.max() == pytest.approx(camera.BRIGHT * np.hypot(0.5, 0.5), rel=1e-5)
+    assert camera.clipped(np.zeros((2, 9, 9), np.float32)).max() == 0
+    np.testing.assert_allclose(camera.clipped(field * 2), 2 * camera.clipped(field), rtol=1e-5)
+
+
+def test_what_is_kept_is_shared_with_dis_and_what_is_made_of_it_is_not(davis_root, tmp_path):
+    sequence = open_source(davis_root).sequences("test")[0]
+    plain, stabilised = DisFlow(cache=str(tmp_path)), camera.StabilisedFlow(cache=str(tmp_path))
+    flow = plain.vectors(sequence, 3)
+    files = sorted(tmp_path.rglob("*.*"))
+    np.testing.assert_array_equal(stabilised.vectors(sequence, 3), camera.clipped(camera.residual(flow)))
+    assert sorted(tmp_path.rglob("*.*")) == files
+    assert plain.identity(sequence, 3) != stabilised.identity(sequence, 3)
+
+
+def test_own_motion_ranks_object_pixels_better_than_speed_does(davis_root):
+    """Area under the ROC curve of the length of the vector, in clips whose camera follows the object."""
+    source = DisFlow(cache=False)
+    for sequence in open_source(davis_root).sequences("train"):
+        if sequence.name in ("bear", "swing"):
+            flow = source.vectors(sequence, 20)
+            mask = sequence.mask(20)[::2, ::2][: flow.shape[1], : flow.shape[2]] > 0
+            raw, own = (_auc(np.hypot(*field), mask) for field in (flow, camera.residual(flow)))
+            assert own > 0.9 > 0.6 > raw
+
+
+def _auc(value: np.ndarray, mask: np.ndarray) -> float:
+    ranks = np.empty(value.size)
+    ranks[np.argsort(value, axis=None)] = np.arange(value.size)
+    n = mask.sum()
+    return float((ranks[mask.ravel()].sum() - n * (n - 1) / 2) / (n * (mask.size - n)))
