@@ -36,6 +36,7 @@ MEANT = (
     ".*GPU available but not used.*",
     ".*module\\(s\\) in eval mode at the start of training.*",  # frozen encoders are
     ".*Grad strides do not match bucket view strides.*",  # channels_last weights on several devices
+    ".*your dataloader is not resumable.*",  # davis_exp.resuming has it begin where it should
     ".*when logging on epoch level in distributed setting.*",  # val/J is every rank's before it is logged
 )
 PRECISIONS = ("32-true", "32", 32, "16-mixed", "bf16-mixed")
@@ -206,6 +207,7 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
     from pytorch_lightning.strategies import DDPStrategy
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+    from davis_exp.callbacks.checkpoint import AtomicCheckpointIO
     from davis_exp.callbacks.progress import PlainProgress
     from davis_exp.tracking.csv import MetricsCsv
 
@@ -234,7 +236,8 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
     try:
         built = trainer(
             **strategy,
-            plugins=LightningEnvironment(),  # ranks are started by us alone, inside a cluster's job too
+            # Ranks are started by us alone, inside a cluster's job too.
+            plugins=[LightningEnvironment(), AtomicCheckpointIO()],
             default_root_dir=str(output),
             callbacks=callbacks,
             logger=logger,
@@ -249,6 +252,8 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
         raise BadInput(
             f"trainer: Lightning refuses these settings: {' '.join(str(error).split())}"
         ) from error
+    # Signals are ours (utils/interrupts): Lightning's own end a training without a word of how to go on.
+    built._signal_connector.register_signal_handlers = lambda: None
     if built.world_size != ranks.here().world:
         raise BadInput(
             f"trainer.devices: {built.world_size} processes are needed and {ranks.here().world} started: give davis-exp "

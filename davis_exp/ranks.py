@@ -24,6 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from davis_exp.utils import interrupts
+
 if TYPE_CHECKING:
     import torch
 
@@ -95,6 +97,19 @@ def gathered(value: Value) -> list[Value]:
     values: list[Any] = [None] * _here.world
     dist.all_gather_object(values, value)
     return values
+
+
+def any_of(*flags: bool) -> list[bool]:
+    """Each flag: whether it is set in any rank. As `gathered`, but cheap enough for every batch."""
+    if _here.world == 1:
+        return list(flags)
+    import torch
+    import torch.distributed as dist
+
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    found = torch.tensor(flags, dtype=torch.int32, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in found.tolist()]
 
 
 @contextlib.contextmanager
@@ -223,6 +238,7 @@ def _be(place: Place, work: Callable[[], int], answers: Connection, folder: Path
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what goes wrong is raised as well
         if place.first:
             signal.signal(signal.SIGINT, _hear)
+            signal.signal(signal.SIGALRM, interrupts.interrupt)
         else:
             _hush(_log(folder, place))
         answer = work()
@@ -240,7 +256,7 @@ def _hear(number: int, frame: FrameType | None) -> None:
     """The starter's interrupt, in the first rank."""
     _beside(_here, "heard").touch()
     if not _ending:
-        raise KeyboardInterrupt
+        interrupts.interrupt()
 
 
 def _portable(error: BaseException) -> BaseException:

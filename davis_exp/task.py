@@ -1,6 +1,7 @@
 """The LightningModule: how a segmenter learns, is validated by sequence, and hands its masks on."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,19 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import default_collate
 
-from davis_exp import ranks
+from davis_exp import ranks, resuming
+from davis_exp.data.clips import ClipSampler
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 from davis_exp.inference import Inference, predict
 from davis_exp.metrics.jaccard import jaccard
 from davis_exp.models import layout
+from davis_exp.utils import written
 
+DIVERGED = "diverged.pt"  # in the run's folder
 LOOK_EVERY = 10  # batches between looks at the loss where none else is due: each waits for the device
 MaskSink = Callable[[int, np.ndarray, str], None]  # global index, (H, W) uint8 confidence, frame id
 
@@ -71,16 +76,21 @@ class SegmentationTask(pl.LightningModule):
         self.config = config or {}
         self.mask_sink: MaskSink | None = None
         self._loss: Tensor | None = None  # of the last batch, on its device
+        self._unseen: list[tuple[int, Tensor]] = []  # batches since the last look, and their losses
         self._step = 0  # optimizer steps taken when that batch began
         self._val_j: list[float] = []  # one mean J per sequence of the running validation
 
     # ---- training -----------------------------------------------------------------------------------
 
-    def on_train_epoch_start(self) -> None:
-        # Dropout and drop path draw from the global generator: started anew each epoch, a run resumed at an
-        # epoch's end draws what the uninterrupted one does.
-        start = self.seed * 100_003 + self.current_epoch
-        torch.manual_seed(start * self.trainer.world_size + self.global_rank)
+    def on_train_start(self) -> None:
+        self._step = self.trainer.global_step  # of a training that is gone on with
+        self._unseen = []
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Dropout and drop path draw from the global generator: started anew for each batch, a run resumed at any
+        # draws what the uninterrupted one does.
+        place = [self.seed, self.current_epoch, batch_idx, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         masks = batch["masks"].float()
@@ -98,17 +108,36 @@ class SegmentationTask(pl.LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        assert self._loss is not None  # not `outputs`: there it is divided by trainer.accumulate_grad_batches
+        self._unseen.append((batch_idx, self._loss))
         if not self._asked_for(batch_idx):
             return
-        assert self._loss is not None  # not `outputs`: there it is divided by trainer.accumulate_grad_batches
-        loss = self._loss.cpu()
-        if not torch.isfinite(loss):
-            raise BadInput(
-                f"the loss is {float(loss)} at step {self.trainer.global_step}: training has diverged; "
-                "lower optimizer.lr or set trainer.gradient_clip_val=1"
-            )
+        losses = torch.stack([loss for _, loss in self._unseen]).cpu()
+        bad = [i for i, finite in enumerate(torch.isfinite(losses).tolist()) if not finite]
+        if bad:
+            self._refuse_divergence(self._unseen[bad[0]][0], float(losses[bad[0]]))
+        self._unseen.clear()
+        loss = losses[-1]
         loss = torch.stack(ranks.gathered(loss)).mean()
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+
+    def _refuse_divergence(self, batch_idx: int, loss: float) -> None:
+        """Keep the first batch whose loss is not finite, for looking at, and raise BadInput."""
+        kept = ""
+        loader = getattr(self.trainer, "train_dataloader", None)
+        sampler = getattr(loader, "sampler", None)
+        if loader is not None and isinstance(sampler, ClipSampler):
+            first = batch_idx * loader.batch_size
+            addresses = sampler.addresses(self.current_epoch)[first : first + loader.batch_size]
+            path = Path(self.trainer.default_root_dir) / DIVERGED
+            with written.atomic_file(path) as part:
+                batch = default_collate([loader.dataset[address] for address in addresses])
+                torch.save({"loss": loss, "addresses": addresses, **batch}, part)
+            kept = f"; its batch is kept in {path}"
+        raise BadInput(
+            f"the loss is {loss} at step {self.trainer.global_step}: training has diverged, in batch {batch_idx} of epoch "
+            f"{self.current_epoch}; lower optimizer.lr or set trainer.gradient_clip_val=1{kept}"
+        )
 
     def _asked_for(self, batch_idx: int) -> bool:
         """Whether the loss of this batch is wanted: to be logged, shown, monitored, or to see that it is finite."""
@@ -172,6 +201,8 @@ class SegmentationTask(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
+        if self.trainer.state.fn == "fit":
+            resuming.settle(checkpoint, int(self.trainer.num_training_batches))
         data = getattr(self.trainer, "datamodule", None)
         if data is not None:
             clips = {"trained": data.train_sequences, "held_out": data.val_sequences}

@@ -6,10 +6,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from davis_exp import budget, build, checkpoints, config, ranks, terminal
+from davis_exp.errors import BadInput
 from davis_exp.evaluate import evaluate
 from davis_exp.launch import status
 from davis_exp.results.pages.subject import Run
 from davis_exp.tracking import session as tracking
+from davis_exp.tracking.csv import forget_after
+from davis_exp.utils import written
 
 log = logging.getLogger(__name__)
 
@@ -39,21 +42,23 @@ def run(cfg: DictConfig, output: Path) -> int:
     data = build.build_data(cfg)
     data.setup("fit")  # bad data is found before a model is built
     model = build.build_model(cfg)
-    last = output / "checkpoints" / "last.ckpt"
-    resumed = cfg.resume not in (None, "none") and last.is_file()
-    if resumed:
-        checkpoints.fill(
-            model, checkpoints.weights(last)
-        )  # refuses a model that has changed; Lightning loads it again
+    last = _left_at(output / "checkpoints") if cfg.resume not in (None, "none") else None
+    steps = 0
+    if last is not None:
+        left = checkpoints.weights(last)
+        checkpoints.fill(model, left)  # refuses a model that has changed; Lightning loads it again
+        steps = left["global_step"]
     else:
         with ranks.in_turn():
             build.load_weights(model)
+    if first:
+        forget_after(output, steps)
     data.features = build.build_features(cfg, model, data.loading.size)
     task = build.build_task(cfg, model)
     trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg))
     if (session := tracking.current()) is not None:
         session.log_split(data)
-    trainer.fit(task, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+    trainer.fit(task, datamodule=data, ckpt_path=None if last is None else str(last), weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.global_step < trainer.max_steps:
@@ -85,3 +90,30 @@ def run(cfg: DictConfig, output: Path) -> int:
     if scored is not None:
         log.info("score: %s", output / "score.json")
     return 0
+
+
+def _left_at(folder: Path) -> Path | None:
+    """The checkpoint in `folder` to go on from: the last, or the newest that is whole; None where nothing was trained.
+
+    Raises BadInput where something was, and nothing can be gone on from: starting over would replace the best.
+    """
+    found = sorted(folder.glob("*.ckpt"), key=lambda path: (path.stem != "last", -path.stat().st_mtime))
+    for path in found:
+        written.sweep_parts(path)
+        try:
+            left = checkpoints.weights(path)
+        except BadInput as error:
+            log.warning("%s", error)
+            continue
+        if "loops" in left:
+            if path.stem != "last":
+                log.warning(
+                    "there is no whole last.ckpt: going on from step %d, of %s", left["global_step"], path
+                )
+            return path
+    if found:
+        raise BadInput(
+            f"resume: nothing in {folder} can be gone on from, and starting over would replace what is there; start "
+            "another run (resume=none)"
+        )
+    return None

@@ -178,21 +178,34 @@ class ClipSampler(Sampler[tuple[int, int]]):
         *,
         batch: int = 1,
     ) -> None:
-        self.clips, self.seed, self.epoch = clips, seed, 0
+        self.clips, self.seed = clips, seed
+        self.begin(0)
         self.given = clips // batch * batch or clips
         self._shard = None if rank is None or world_size is None else (rank, world_size)
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        if epoch != self.epoch:
+            self.begin(epoch)
+
+    def begin(self, epoch: int, done: int = 0) -> None:
+        """Give out this epoch, from where `done` of its items have been given to this rank before.
+
+        Loader processes draw as soon as there is an iterator, which Lightning makes before it sets the epoch.
+        """
+        self.epoch, self.done = epoch, done
 
     def __len__(self) -> int:
         return math.ceil(self.given / self._rank_and_world()[1])
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self.addresses(self.epoch)[self.done :])
+
+    def addresses(self, epoch: int) -> list[tuple[int, int]]:
+        """All that this rank is given in an epoch, in order."""
         rank, world = self._rank_and_world()
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.clips)[: self.given]
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.clips)[: self.given]
         order = np.resize(order, len(self) * world)  # np.resize starts over at the end
-        return iter([(self.epoch, int(item)) for item in order[rank::world]])
+        return [(epoch, int(item)) for item in order[rank::world]]
 
     def _rank_and_world(self) -> tuple[int, int]:
         return self._shard or rank_and_world()

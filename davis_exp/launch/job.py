@@ -24,6 +24,7 @@ from davis_exp.launch.refusals import flat
 from davis_exp.tracking import agent
 from davis_exp.tracking.session import recording
 from davis_exp.tracking.settings import patience
+from davis_exp.utils import interrupts
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def execute(
                     return import_module(module).run(cfg, folder, **files)
 
             world = ranks.number(plain(cfg.get("trainer") or {}).get("devices"))
-            with sweep.terminable():  # Lightning by itself would end as if all were done
+            with interrupts.heard(afresh=recorded == []):  # Lightning by itself would end as if all were done
                 code = (
                     ranks.run(work, world, folder, grace=ranks.GRACE + patience(cfg)) if world > 1 else work()
                 )

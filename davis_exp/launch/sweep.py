@@ -9,10 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -21,6 +20,7 @@ import davis_exp.results.pages.sweep as sweep_page
 from davis_exp.launch import expand, jobs, runs, status
 from davis_exp.results import summary
 from davis_exp.results.summary import Row
+from davis_exp.utils import interrupts
 
 WORST = (
     0.0  # objective of a job without one: a sweeper must not meet NaN, and every objective is at least this
@@ -129,7 +129,7 @@ def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
     before = status.read(folder).get("seconds") or 0.0
     # A group of its own: Ctrl-C reaches this process alone, which hands it on exactly once.
     with (
-        terminable(),
+        interrupts.heard(),
         (folder / "train.log").open("ab") as log,
         subprocess.Popen(
             arguments,
@@ -179,22 +179,3 @@ def _echo(output: IO[bytes], log: IO[bytes]) -> None:
         with contextlib.suppress(OSError):  # nobody is looking any more; the log goes on
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
-
-
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM and a hang-up interrupt, as Ctrl-C does; they would leave the job behind, running."""
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]  # nohup
-    before = {number: signal.signal(number, interrupt) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,10 +1,32 @@
 """metrics.csv in the run's folder."""
 
 import csv
+import io
+from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
+
+from davis_exp.utils import written
+
+METRICS = "metrics.csv"
+
+
+def forget_after(folder: Path, steps: int) -> None:
+    """Take out of metrics.csv in `folder` what was logged after so many optimizer steps: it will be logged again."""
+    path = folder / METRICS
+    if not path.is_file():
+        return
+    header, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
+    at = header.index("step") if "step" in header else 0
+    kept = [row for row in rows if len(row) == len(header) and row[at].isdecimal() and int(row[at]) < steps]
+    if not kept:
+        path.unlink()
+        return
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([header, *kept])
+    written.write_text(path, text.getvalue())
 
 
 class MetricsCsv(CSVLogger):
