@@ -2,14 +2,20 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from davis_exp import budget, build, checkpoints, config, ranks, terminal
 from davis_exp.evaluate import evaluate
-from davis_exp.launch import status
+from davis_exp.instantiate import plain
+from davis_exp.launch import resuming, status
 from davis_exp.results.pages.subject import Run
 from davis_exp.tracking import session as tracking
+from davis_exp.utils import given
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +25,7 @@ def run(cfg: DictConfig, output: Path) -> int:
 
     Raises BadInput for settings or data that cannot work and OverBudget before anything is loaded or written.
     """
+    last = resuming.checkpoint(cfg, output)
     cost = build.cost(cfg)
     budget.guard(cost, cfg.budget.limit)
     choices = (Run.of(output) or Run(output)).choices
@@ -35,25 +42,23 @@ def run(cfg: DictConfig, output: Path) -> int:
     import pytorch_lightning as pl
 
     build.check(cfg)
+    kept = checkpoints.weights(last) if last is not None else None
+    changed = _changes(kept["config"], cfg) if kept is not None else []
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.build_data(cfg)
     data.setup("fit")  # bad data is found before a model is built
     model = build.build_model(cfg)
-    last = output / "checkpoints" / "last.ckpt"
-    resumed = cfg.resume not in (None, "none") and last.is_file()
-    if resumed:
-        checkpoints.fill(
-            model, checkpoints.weights(last)
-        )  # refuses a model that has changed; Lightning loads it again
+    if kept is not None:
+        checkpoints.fill(model, kept)  # refuses another model's weights; Lightning loads it again
     else:
         with ranks.in_turn():
             build.load_weights(model)
     data.features = build.build_features(cfg, model, data.loading.size)
     task = build.build_task(cfg, model)
-    trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg))
+    trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg) + changed)
     if (session := tracking.current()) is not None:
         session.log_split(data)
-    trainer.fit(task, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+    trainer.fit(task, datamodule=data, ckpt_path=None if last is None else str(last), weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.global_step < trainer.max_steps:
@@ -85,3 +90,18 @@ def run(cfg: DictConfig, output: Path) -> int:
     if scored is not None:
         log.info("score: %s", output / "score.json")
     return 0
+
+
+def _changes(trained: dict[str, Any], cfg: DictConfig) -> "list[pl.Callback]":
+    """What puts the settings in force that a resumed run may have changed since `trained`. Raises BadInput for others."""
+    given.bounded(trained, "resume: the config in last.ckpt")
+    changes = resuming.accepted(trained, plain(cfg), cfg.resume_allow)
+    if not changes:
+        return []
+    from davis_exp.callbacks.changed import ChangedSettings
+
+    for key, change in changes.items():
+        log.info("goes on with %s %s", key, resuming.said(change))
+    if any(key in resuming.LENGTHS for key in changes):
+        log.info("the schedule's length follows: the learning rate goes on where it now stands")
+    return [ChangedSettings()]

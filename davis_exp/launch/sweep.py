@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 import davis_exp.results.pages.sweep as sweep_page
 from davis_exp.launch import expand, jobs, runs, status
+from davis_exp.launch.quoting import quoted_value
 from davis_exp.results import summary
 from davis_exp.results.summary import Row
 
@@ -46,7 +47,7 @@ def prepared(overrides: Sequence[str], *, holdout: bool) -> tuple[list[str], Pat
         folder = Path(given["hydra.sweep.dir"])
     else:
         folder = runs.sweep_dir(overrides).absolute()  # the same for workers with another working directory
-        added.append(f"hydra.sweep.dir='{folder}'")
+        added.append(f"hydra.sweep.dir={quoted_value(str(folder))}")
     return [*overrides, *added], folder
 
 
@@ -124,7 +125,7 @@ def objective(folder: Path) -> float:
 
 
 def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
-    arguments = [sys.executable, "-m", "davis_exp", "_job", command, str(folder)]
+    arguments = [sys.executable, "-m", "davis_exp", "_job", command, str(folder), str(os.getpid())]
     started = time.monotonic()
     before = status.read(folder).get("seconds") or 0.0
     # A group of its own: Ctrl-C reaches this process alone, which hands it on exactly once.
@@ -147,7 +148,7 @@ def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
         try:
             process.wait()
         except BaseException:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # not SIGINT, which is ignored until Python has begun, where we ignore it ourselves
             with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.wait(grace)
             raise
@@ -162,7 +163,7 @@ def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
 
 def _settle(folder: Path, code: int, seconds: float) -> None:
     """Record how the job ended where it could not say so itself."""
-    if code == -signal.SIGINT:  # interrupted before Python could make an exception of it
+    if code in (-signal.SIGINT, -signal.SIGTERM):  # before an exception could be made of it
         code = 130
     state = status.STATES.get(code, "failed")
     if status.read(folder).get("state") != state:
