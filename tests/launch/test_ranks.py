@@ -144,6 +144,7 @@ def test_an_interrupted_job_of_a_sweep_has_the_grace_it_was_given(
     """It needs a moment for ending, and without any is killed first."""
     slow = """
         import os, signal, sys, time
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             os.kill(os.getppid(), signal.SIGUSR1)
             time.sleep(60)

@@ -160,17 +160,16 @@ def test_two_processes_of_one_sweep_share_its_jobs(app: Run, tmp_path: Path) -> 
 
 def test_a_job_goes_with_its_killed_sweep_and_is_run_again(waiting: Waiting, tmp_path: Path) -> None:
     with waiting("-m", "task.note=60", "seed=1") as killed:
-        job = status.read(the_sweep(tmp_path) / "0")["pid"]
+        folder = the_sweep(tmp_path) / "0"
+        assert status.held(folder)
+        began = time.monotonic()
         killed.kill()
-    began = time.monotonic()
-    while Path(f"/proc/{job}").exists() and time.monotonic() - began < 20:
-        time.sleep(0.01)
+        while status.held(folder) and time.monotonic() - began < 20:
+            time.sleep(0.01)
     assert time.monotonic() - began < 1
-    folder = the_sweep(tmp_path)
-    assert status.current(folder / "0")["state"] == "interrupted"
-    assert not status.held(folder / "0")
+    assert status.current(folder)["state"] == "interrupted"
     with waiting("-m", "task.note=60", "seed=1") as again:  # by the very same command, in the same folder
-        record = status.read(folder / "0")
+        record = status.read(folder)
         again.send_signal(signal.SIGTERM)
     assert (record["state"], record["attempts"]) == ("running", 2)
 
@@ -204,8 +203,9 @@ def test_a_sweep_in_a_scripts_background_ends_at_once_when_told(
         process.communicate(timeout=100)
     assert time.monotonic() - began < 10
     record = status.read(folder / "multirun/x/0")
-    assert (record["state"], record["exit_code"]) == ("interrupted", 130)
     assert process.returncode == 130
+    if at_work or record["state"] != "queued":  # it was not even started
+        assert (record["state"], record["exit_code"]) == ("interrupted", 130)
 
 
 def test_the_summary_is_there_while_jobs_wait_and_says_what_went_wrong(app: Run, tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_the_command_is_named_whatever_its_order_and_where_it_runs(
     def name(*overrides: str) -> str:
         added, folder = sweep.prepared(overrides, holdout=True)
         assert folder.is_absolute()
-        assert f"hydra.sweep.dir='{folder}'" in added
+        assert f"hydra.sweep.dir={folder}" in added
         return folder.name
 
     plain = name("encoder=a,b", "seed=1,2")
