@@ -63,6 +63,7 @@ class Job:
                     cwd=hydra.runtime.cwd,
                     limit=limit,
                     grace=sweep.GRACE + patience(cfg),
+                    beside=hydra.launcher.get("n_jobs") or 1,  # joblib's; Ray sees to it itself
                     job=hydra.job.num if not folder.name.isdecimal() else int(folder.name),
                     overrides=overrides,
                     identity=identity,

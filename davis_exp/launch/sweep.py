@@ -66,7 +66,14 @@ class Queue(Callback):
 
 
 def run_job(
-    command: str, folder: Path, *, cwd: str, limit: int | None, grace: float = GRACE, **fields: Any
+    command: str,
+    folder: Path,
+    *,
+    cwd: str,
+    limit: int | None,
+    grace: float = GRACE,
+    beside: int = 1,
+    **fields: Any,
 ) -> float:
     """Run the job that is composed in `folder`/.hydra, unless it has its answer, and return its objective.
 
@@ -77,6 +84,7 @@ def run_job(
         cwd: the working directory that the job is to have.
         limit: of parameters, which the answer depends on as well.
         grace: seconds that the job has for ending once it is interrupted.
+        beside: how many jobs run at once on this machine, -1 for as many as it has cores.
         fields: what status.json says besides (job, overrides, identity).
     """
     with status.turn(folder / ".turn"):  # whoever runs the very same job now has our answer later
@@ -86,7 +94,7 @@ def run_job(
             print(f"job {fields.get('job')}: {status.read(folder)['state']} before, in {folder}", flush=True)
         else:
             status.update(folder, **fields, limit=limit, state="queued")
-            _run(command, folder, cwd, grace)
+            _run(command, folder, cwd, grace, _sharing(beside) | os.environ)
     refresh(folder.parent)
     return objective(folder)
 
@@ -124,7 +132,7 @@ def objective(folder: Path) -> float:
     return next(filter(math.isfinite, numbers), WORST)
 
 
-def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
+def _run(command: str, folder: Path, cwd: str, grace: float, env: dict[str, str]) -> None:
     arguments = [sys.executable, "-m", "davis_exp", "_job", command, str(folder), str(os.getpid())]
     started = time.monotonic()
     before = status.read(folder).get("seconds") or 0.0
@@ -138,8 +146,7 @@ def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env=os.environ
-            | {"PYTHONFAULTHANDLER": "1"},  # a crash in native code leaves its traceback in the log
+            env=env | {"PYTHONFAULTHANDLER": "1"},  # a crash in native code leaves its traceback in the log
             process_group=0,
         ) as process,
     ):
@@ -159,6 +166,16 @@ def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
             echo.join()
             _settle(folder, code, before + time.monotonic() - started)
             refresh(folder.parent)
+
+
+def _sharing(jobs: int) -> dict[str, str]:
+    """What lets `jobs` jobs share the cores. A thread that waits for another by spinning takes the core that it waits
+    for: two jobs at once on two cores took 16 times as long so."""
+    threads = {}
+    if jobs not in (0, 1):
+        cores = os.cpu_count() or 1
+        threads = {"OMP_NUM_THREADS": str(max(1, cores // (jobs if jobs > 0 else cores)))}
+    return {"OMP_WAIT_POLICY": "PASSIVE"} | threads
 
 
 def _settle(folder: Path, code: int, seconds: float) -> None:

@@ -225,6 +225,14 @@ def test_the_summary_is_there_while_jobs_wait_and_says_what_went_wrong(app: Run,
     assert "HYDRA_FULL_ERROR None" in page  # the end of the log
 
 
+@pytest.mark.parametrize(("jobs", "threads"), [(1, None), (2, "4"), (3, "2"), (16, "1"), (-1, "1")])
+def test_jobs_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch, jobs: int, threads) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    given = sweep._sharing(jobs)
+    assert given["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert given.get("OMP_NUM_THREADS") == threads
+
+
 class TestJobs:
     def test_folders_are_claimed_in_turn_and_found_again(self, tmp_path: Path) -> None:
         first = jobs.claim(tmp_path, "a", ["x=1"], 0)
