@@ -25,6 +25,7 @@ from davis_exp.errors import BadInput
 from davis_exp.launch import resuming, runs, status, sweep
 from davis_exp.launch.job import FULL_ERROR, Job, environ, shown
 from davis_exp.launch.refusals import causes, explain
+from davis_exp.utils import given
 
 VERSION_BASE = "1.3"
 
@@ -43,6 +44,11 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
         parser.add_argument(f"--{file}", metavar="FILE")
     args = parser.parse_intermixed_args(arguments)
     args.overrides = resuming.rewritten(args.overrides)
+    for place in (os.getcwd(), *(runs.value(o) for o in args.overrides if runs.key(o) == "resume")):
+        if "${" in place:  # Hydra puts it into its config, where it would be looked up
+            raise BadInput(
+                f"{given.shown(place)}: no folder with ${{ in its name can be worked in; rename it"
+            )
     resumed = _continue(args, name) if not args.shell_completion else None
     looking = args.cfg is not None or args.info is not None or args.shell_completion
     searching = any(runs.key(o) == "sweep" and runs.value(o) != "null" for o in args.overrides)
