@@ -156,6 +156,9 @@ def _dispatch(arguments: list[str]) -> int:
     if name in ("-sc", "--shell-completion"):
         return _complete(arguments)
     if name == "_job":  # one job of a sweep, see sweep.py
+        from davis_exp.utils.following import be_started_by
+
+        be_started_by(int(rest[2]))  # before anything slow is imported
         from davis_exp.launch.job import run_job
 
         return run_job(rest[0], COMMANDS[rest[0]].module, rest[1])

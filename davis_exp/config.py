@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Keys (shell patterns on the dotted key) that do not change what a run computes: `digest` leaves them out.
 NOT_IN_DIGEST = (
-    *("hydra", "logger", "callbacks", "budget", "name", "resume", "allow"),
+    *("hydra", "logger", "callbacks", "budget", "name", "resume", "resume_allow", "allow"),
     *("*.root", "*.path", "*.paths", "*.folder", "*.default_root_dir"),
     *("*.workers", "*.num_workers", "*.persistent_workers", "*.pin_memory", "*.prefetch_factor", "*.threads"),
     *("*.cache", "*.cache_dir", "*.cache_gb", "*.device", "*.devices", "*.accelerator"),
@@ -29,6 +29,7 @@ ROOT_KEYS: dict[str, Any] = {
     "name": str,
     "seed": int,
     "resume": str | None,
+    "resume_allow": list[str],
     "checkpoint": str,
     "allow": list[str],
     "budget.name": str,

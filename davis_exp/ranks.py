@@ -12,7 +12,6 @@ import pickle
 import signal
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from davis_exp.utils import interrupts
+from davis_exp.utils.following import follow
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,6 @@ GRACE = (
     10.0  # seconds that the first rank has for hearing that it shall end, and for putting its things in order
 )
 ECHO = 1.0  # seconds within which the starter tells the first rank of a failure that this one may feel sooner
-LOOK_EVERY = 0.5  # seconds between looks at whether the starter is still there
 PATIENCE = timedelta(days=1)  # with ranks that are alive: one may have much longer sequences than another
 
 _fork = multiprocessing.get_context("fork")  # what has been composed, and logging, are there in every rank
@@ -232,7 +231,7 @@ def _be(place: Place, work: Callable[[], int], answers: Connection, folder: Path
     answer: int | BaseException
     try:
         os.setpgid(0, 0)  # Ctrl-C reaches the starter alone, which hands it on exactly once
-        threading.Thread(target=_follow, args=(starter,), daemon=True).start()
+        follow(starter)
         _here = place
         os.environ |= {"LOCAL_RANK": str(place.rank), "RANK": str(place.rank), "NODE_RANK": "0"}
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what goes wrong is raised as well
@@ -270,13 +269,6 @@ def _portable(error: BaseException) -> BaseException:
         sent = RuntimeError(f"{type(error).__name__}: {error}")
     sent.add_note("".join(traceback.format_exception(error)))
     return sent
-
-
-def _follow(starter: int) -> None:
-    """Go when the starter has gone, however that happened."""
-    while os.getppid() == starter:
-        time.sleep(LOOK_EVERY)
-    os.killpg(0, signal.SIGKILL)
 
 
 def _hush(log: Path) -> None:

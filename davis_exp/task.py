@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import default_collate
 
-from davis_exp import ranks, resuming
+from davis_exp import position, ranks
 from davis_exp.data.clips import ClipSampler
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
@@ -202,7 +202,7 @@ class SegmentationTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
         if self.trainer.state.fn == "fit":
-            resuming.settle(checkpoint, int(self.trainer.num_training_batches))
+            position.settle(checkpoint, int(self.trainer.num_training_batches))
         data = getattr(self.trainer, "datamodule", None)
         if data is not None:
             clips = {"trained": data.train_sequences, "held_out": data.val_sequences}

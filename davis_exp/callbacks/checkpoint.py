@@ -10,7 +10,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from davis_exp import ranks, resuming
+from davis_exp import position, ranks
 from davis_exp.errors import BadInput
 from davis_exp.utils import interrupts, written
 
@@ -61,7 +61,7 @@ class RunCheckpoint(ModelCheckpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        resuming.begin(trainer)
+        position.begin(trainer)
         self._saved = time.monotonic()
         if self.latest:
             interrupts.wait(True)

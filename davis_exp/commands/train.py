@@ -2,17 +2,22 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from davis_exp import budget, build, checkpoints, config, ranks, terminal
 from davis_exp.errors import BadInput
 from davis_exp.evaluate import evaluate
-from davis_exp.launch import status
+from davis_exp.instantiate import plain
+from davis_exp.launch import resuming, status
 from davis_exp.results.pages.subject import Run
 from davis_exp.tracking import session as tracking
 from davis_exp.tracking.csv import forget_after
-from davis_exp.utils import written
+from davis_exp.utils import given, written
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +27,7 @@ def run(cfg: DictConfig, output: Path) -> int:
 
     Raises BadInput for settings or data that cannot work and OverBudget before anything is loaded or written.
     """
+    left = resuming.checkpoints(cfg, output)
     cost = build.cost(cfg)
     budget.guard(cost, cfg.budget.limit)
     choices = (Run.of(output) or Run(output)).choices
@@ -38,24 +44,22 @@ def run(cfg: DictConfig, output: Path) -> int:
     import pytorch_lightning as pl
 
     build.check(cfg)
+    last, kept = _newest_whole(left)
+    changed = _changes(kept["config"], cfg) if kept is not None else []
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.build_data(cfg)
     data.setup("fit")  # bad data is found before a model is built
     model = build.build_model(cfg)
-    last = _left_at(output / "checkpoints") if cfg.resume not in (None, "none") else None
-    steps = 0
-    if last is not None:
-        left = checkpoints.weights(last)
-        checkpoints.fill(model, left)  # refuses a model that has changed; Lightning loads it again
-        steps = left["global_step"]
+    if kept is not None:
+        checkpoints.fill(model, kept)  # refuses another model's weights; Lightning loads it again
     else:
         with ranks.in_turn():
             build.load_weights(model)
     if first:
-        forget_after(output, steps)
+        forget_after(output, kept["global_step"] if kept is not None else 0)
     data.features = build.build_features(cfg, model, data.loading.size)
     task = build.build_task(cfg, model)
-    trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg))
+    trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg) + changed)
     if (session := tracking.current()) is not None:
         session.log_split(data)
     trainer.fit(task, datamodule=data, ckpt_path=None if last is None else str(last), weights_only=True)
@@ -92,28 +96,41 @@ def run(cfg: DictConfig, output: Path) -> int:
     return 0
 
 
-def _left_at(folder: Path) -> Path | None:
-    """The checkpoint in `folder` to go on from: the last, or the newest that is whole; None where nothing was trained.
+def _newest_whole(found: list[Path]) -> tuple[Path | None, dict[str, Any] | None]:
+    """Of a run's checkpoints, the last first: the one to go on from, and what is in it; None where there are none.
 
-    Raises BadInput where something was, and nothing can be gone on from: starting over would replace the best.
+    Raises BadInput where there are some, but none that can be gone on from: starting over would replace the best.
     """
-    found = sorted(folder.glob("*.ckpt"), key=lambda path: (path.stem != "last", -path.stat().st_mtime))
     for path in found:
         written.sweep_parts(path)
         try:
-            left = checkpoints.weights(path)
+            kept = checkpoints.weights(path)
         except BadInput as error:
             log.warning("%s", error)
             continue
-        if "loops" in left:
-            if path.stem != "last":
-                log.warning(
-                    "there is no whole last.ckpt: going on from step %d, of %s", left["global_step"], path
-                )
-            return path
+        if path.stem != "last":
+            log.warning(
+                "there is no whole last.ckpt: going on from step %d, of %s", kept["global_step"], path
+            )
+        return path, kept
     if found:
         raise BadInput(
-            f"resume: nothing in {folder} can be gone on from, and starting over would replace what is there; start "
-            "another run (resume=none)"
+            f"resume: nothing in {found[0].parent} can be gone on from, and starting over would replace what is there; "
+            "start another run (resume=none)"
         )
-    return None
+    return None, None
+
+
+def _changes(trained: dict[str, Any], cfg: DictConfig) -> "list[pl.Callback]":
+    """What puts the settings in force that a resumed run may have changed since `trained`. Raises BadInput for others."""
+    given.bounded(trained, "resume: the config in last.ckpt")
+    changes = resuming.accepted(trained, plain(cfg), cfg.resume_allow)
+    if not changes:
+        return []
+    from davis_exp.callbacks.changed import ChangedSettings
+
+    for key, change in changes.items():
+        log.info("goes on with %s %s", key, resuming.said(change))
+    if any(key in resuming.LENGTHS for key in changes):
+        log.info("the schedule's length follows: the learning rate goes on where it now stands")
+    return [ChangedSettings()]

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import logging
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Part, Sequence, Source
 from davis_exp.data.split import Past, frame_weights, split_holdout
 from davis_exp.errors import BadInput
+from davis_exp.utils.following import follow
 
 log = logging.getLogger(__name__)
 
@@ -240,6 +242,8 @@ def _same(item: Any) -> Any:
 def _start_worker(worker: int) -> None:
     import cv2
 
+    if (starter := multiprocessing.parent_process()) is not None and starter.pid is not None:
+        follow(starter.pid, kernel=False)
     cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's threads would also dead-lock after a fork
     # Memory of decoded frames is kept for the next ones: getting it anew from the system, page by page, takes as long
     # as decoding does. (glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.)

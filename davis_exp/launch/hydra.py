@@ -22,9 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
 from davis_exp.errors import BadInput
-from davis_exp.launch import runs, status, sweep
+from davis_exp.launch import resuming, runs, status, sweep
 from davis_exp.launch.job import FULL_ERROR, Job, environ, shown
 from davis_exp.launch.refusals import causes, explain
+from davis_exp.utils import given
 
 VERSION_BASE = "1.3"
 
@@ -42,6 +43,12 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
     for file in files:
         parser.add_argument(f"--{file}", metavar="FILE")
     args = parser.parse_intermixed_args(arguments)
+    args.overrides = resuming.rewritten(args.overrides)
+    for place in (os.getcwd(), *(runs.value(o) for o in args.overrides if runs.key(o) == "resume")):
+        if "${" in place:  # Hydra puts it into its config, where it would be looked up
+            raise BadInput(
+                f"{given.shown(place)}: no folder with ${{ in its name can be worked in; rename it"
+            )
     resumed = _continue(args, name) if not args.shell_completion else None
     looking = args.cfg is not None or args.info is not None or args.shell_completion
     searching = any(runs.key(o) == "sweep" and runs.value(o) != "null" for o in args.overrides)
@@ -113,8 +120,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
 
 def _continue(args: argparse.Namespace, name: str) -> runs.Composed | None:
     """`resume=RUN`: put what RUN was started with in front of the user's own overrides; None without it."""
-    values = [o.partition("=")[2].strip("'\"") for o in args.overrides if runs.key(o) == "resume"]
-    if values and runs.is_run(values[-1]):
+    values = [runs.value(o) for o in args.overrides if runs.key(o) == "resume"]
+    if values and resuming.is_run(values[-1]):
         if name != "train":
             raise BadInput(f"resume={values[-1]}: only train continues a run; leave it out")
         if args.multirun:

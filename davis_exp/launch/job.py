@@ -20,11 +20,13 @@ from davis_exp import config, ranks
 from davis_exp.errors import BadInput, OverBudget
 from davis_exp.instantiate import plain
 from davis_exp.launch import runs, status, sweep
+from davis_exp.launch.quoting import quoted_value
 from davis_exp.launch.refusals import flat
 from davis_exp.tracking import agent
 from davis_exp.tracking.session import recording
 from davis_exp.tracking.settings import patience
 from davis_exp.utils import interrupts
+from davis_exp.utils.following import follow
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Job:
     full_error: str | None  # HYDRA_FULL_ERROR as the user has it: neither job nor children shall see ours
     files: dict[str, str | None] = field(default_factory=dict)  # that it writes on demand
     outcome: int | BaseException = 0  # of a single run: kept here, since Hydra would print a line of its own
+    starter: int = field(default_factory=os.getpid)  # the process that the command was given to
 
     def __call__(self, cfg: DictConfig) -> float | None:
         hydra = HydraConfig.get()
@@ -48,6 +51,8 @@ class Job:
         overrides = runs.task_overrides(hydra)
         with environ(FULL_ERROR, self.full_error):
             if hydra.mode == RunMode.MULTIRUN:
+                if os.getppid() == self.starter:  # a worker of joblib's, which would outlive a killed sweep
+                    follow(self.starter, kernel=False)
                 if hydra.output_subdir is None:  # the process to come reads its config there
                     (folder / ".hydra").mkdir(exist_ok=True)
                     OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
@@ -59,6 +64,7 @@ class Job:
                     cwd=hydra.runtime.cwd,
                     limit=limit,
                     grace=sweep.GRACE + patience(cfg),
+                    beside=hydra.launcher.get("n_jobs") or 1,  # joblib's; Ray sees to it itself
                     job=hydra.job.num if not folder.name.isdecimal() else int(folder.name),
                     overrides=overrides,
                     identity=identity,
@@ -118,7 +124,7 @@ def execute(
                     return import_module(module).run(cfg, folder, **files)
 
             world = ranks.number(plain(cfg.get("trainer") or {}).get("devices"))
-            with interrupts.heard(afresh=recorded == []):  # Lightning by itself would end as if all were done
+            with interrupts.heard():  # Lightning by itself would end as if all were done
                 code = (
                     ranks.run(work, world, folder, grace=ranks.GRACE + patience(cfg)) if world > 1 else work()
                 )
@@ -158,16 +164,21 @@ def _say_unfinished(folder: Path) -> None:
     """Where another run of the same config has ended too early, how to go on with it."""
     other = runs.unfinished(folder.parent, status.read(folder)["identity"])
     if other is not None:
-        log.info("a run of this very config is unfinished; to go on with it: resume=%s", shown(other))
+        log.info("a run of this very config is unfinished; to go on with it: %s", _resuming(other))
 
 
 def _say_interrupted(folder: Path) -> int:
     """The program's last line where a training was interrupted: how to go on with it. Returns the exit code."""
     how = f"nothing was saved yet in {shown(folder)}"
     if (folder / "checkpoints" / "last.ckpt").is_file():
-        how = f"go on with: davis-exp train {shlex.quote(f'resume={shown(folder)}')}"
+        how = f"go on with: davis-exp train {_resuming(folder)}"
     print(f"davis-exp: interrupted; {how}", file=sys.stderr, flush=True)
     return 0 if agent.inside() else 130  # as cli.py has it
+
+
+def _resuming(folder: Path) -> str:
+    """The argument that goes on with the run in `folder`, as it can be pasted into a shell."""
+    return shlex.quote(f"resume={quoted_value(shown(folder))}")
 
 
 def shown(path: Path) -> str:

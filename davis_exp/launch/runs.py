@@ -6,6 +6,7 @@ import functools
 import hashlib
 import itertools
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from davis_exp import config, parts
 from davis_exp.errors import BadInput, quoted
-from davis_exp.launch import jobs, status
+from davis_exp.launch import jobs, resuming, status
+from davis_exp.launch.quoting import plain_value, quoted_value
 from davis_exp.utils import given
 
-NO_RUN = (None, "", "null", "none", "auto")  # values of `resume` that name no run
 TOLD_APART = ("callbacks", "callbacks[./@]*", "*.root", "*.path", "*.paths", "*.folder")
 """Overrides that a config's digest passes over, but that a sweep may well be about."""
 
@@ -27,19 +28,14 @@ TARGET = re.compile(r"_target_\s*[:=]\s*['\"]?([\w.]+)['\"]?")
 WORD = re.compile(r"[\w.]+")
 
 
-def is_run(resume: str | None) -> bool:
-    """Whether this value of the key `resume` names a run."""
-    return resume not in NO_RUN
-
-
 def key(override: str) -> str:
     """The key of an override, without its package and what is done to it: ++data.root=x → data.root."""
     return override.partition("=")[0].partition("@")[0].lstrip("+~").strip()
 
 
 def value(override: str) -> str:
-    """The value of an override as it is written, without quotes around it."""
-    return override.partition("=")[2].strip("'\"")
+    """The value of an override: the string that it stands for, else as it is written."""
+    return plain_value(override.partition("=")[2])
 
 
 def task_overrides(hydra: Any) -> list[str]:
@@ -89,7 +85,7 @@ def run_dir(name: Any, resume: str | None = None, wanted: str = "") -> str:
     """
     parent = Path("runs") / folder_name(name)
     found = unfinished(parent, wanted) if resume == "auto" else None
-    if found is None and not is_run(resume):
+    if found is None and not resuming.is_run(resume):
         return str(claim(parent))
     folder = found or Path(str(resume))
     if not folder.is_dir():
@@ -147,10 +143,11 @@ def register_resolvers(claiming: bool = True) -> None:
 
 
 class Composed:
-    """What a run was composed with, as its `.hydra` holds it now."""
+    """What a run was composed with, as its `.hydra` holds it now, and how it ended."""
 
     def __init__(self, run: Path) -> None:
-        self._files = {path: path.read_bytes() for path in (run / ".hydra").glob("*.yaml")}
+        told = [path for name in (status.STATUS, status.ERROR) if (path := run / name).is_file()]
+        self._files = {path: path.read_bytes() for path in [*(run / ".hydra").glob("*.yaml"), *told]}
 
     def restore(self) -> None:
         """Put it back, after Hydra has written what turned out not to work."""
@@ -171,7 +168,7 @@ def stored_overrides(run: Path, own: Sequence[str] = ()) -> list[str]:
         sources = [
             source for source in hydra["runtime"]["config_sources"] if "command-line" in source["provider"]
         ]
-        paths = [f"{source['schema']}://{source['path']}" for source in sources]
+        paths = [quoted_value(f"{source['schema']}://{source['path']}") for source in sources]
     except (LookupError, TypeError, BadInput) as error:
         raise BadInput(
             f"resume: {given.shown(run)} is no run's folder (it has no readable .hydra)"
@@ -197,7 +194,7 @@ def stored_overrides(run: Path, own: Sequence[str] = ()) -> list[str]:
     if paths and not any(key(o) == "hydra.searchpath" for o in own):
         raise BadInput(
             f"resume: {given.shown(run)} was started with options of its own; if you trust them, give them again: "
-            f"'hydra.searchpath=[{','.join(paths)}]'"
+            + shlex.quote(f"hydra.searchpath=[{','.join(paths)}]")
         )
     return kept
 

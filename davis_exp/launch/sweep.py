@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 import davis_exp.results.pages.sweep as sweep_page
 from davis_exp.launch import expand, jobs, runs, status
+from davis_exp.launch.quoting import quoted_value
 from davis_exp.results import summary
 from davis_exp.results.summary import Row
 from davis_exp.utils import interrupts
@@ -46,7 +47,7 @@ def prepared(overrides: Sequence[str], *, holdout: bool) -> tuple[list[str], Pat
         folder = Path(given["hydra.sweep.dir"])
     else:
         folder = runs.sweep_dir(overrides).absolute()  # the same for workers with another working directory
-        added.append(f"hydra.sweep.dir='{folder}'")
+        added.append(f"hydra.sweep.dir={quoted_value(str(folder))}")
     return [*overrides, *added], folder
 
 
@@ -65,7 +66,14 @@ class Queue(Callback):
 
 
 def run_job(
-    command: str, folder: Path, *, cwd: str, limit: int | None, grace: float = GRACE, **fields: Any
+    command: str,
+    folder: Path,
+    *,
+    cwd: str,
+    limit: int | None,
+    grace: float = GRACE,
+    beside: int = 1,
+    **fields: Any,
 ) -> float:
     """Run the job that is composed in `folder`/.hydra, unless it has its answer, and return its objective.
 
@@ -76,6 +84,7 @@ def run_job(
         cwd: the working directory that the job is to have.
         limit: of parameters, which the answer depends on as well.
         grace: seconds that the job has for ending once it is interrupted.
+        beside: how many jobs run at once on this machine, -1 for as many as it has cores.
         fields: what status.json says besides (job, overrides, identity).
     """
     with status.turn(folder / ".turn"):  # whoever runs the very same job now has our answer later
@@ -85,7 +94,7 @@ def run_job(
             print(f"job {fields.get('job')}: {status.read(folder)['state']} before, in {folder}", flush=True)
         else:
             status.update(folder, **fields, limit=limit, state="queued")
-            _run(command, folder, cwd, grace)
+            _run(command, folder, cwd, grace, _sharing(beside) | os.environ)
     refresh(folder.parent)
     return objective(folder)
 
@@ -123,8 +132,8 @@ def objective(folder: Path) -> float:
     return next(filter(math.isfinite, numbers), WORST)
 
 
-def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
-    arguments = [sys.executable, "-m", "davis_exp", "_job", command, str(folder)]
+def _run(command: str, folder: Path, cwd: str, grace: float, env: dict[str, str]) -> None:
+    arguments = [sys.executable, "-m", "davis_exp", "_job", command, str(folder), str(os.getpid())]
     started = time.monotonic()
     before = status.read(folder).get("seconds") or 0.0
     # A group of its own: Ctrl-C reaches this process alone, which hands it on exactly once.
@@ -137,8 +146,7 @@ def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env=os.environ
-            | {"PYTHONFAULTHANDLER": "1"},  # a crash in native code leaves its traceback in the log
+            env=env | {"PYTHONFAULTHANDLER": "1"},  # a crash in native code leaves its traceback in the log
             process_group=0,
         ) as process,
     ):
@@ -147,7 +155,7 @@ def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
         try:
             process.wait()
         except BaseException:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # not SIGINT, which is ignored until Python has begun, where we ignore it ourselves
             with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.wait(grace)
             raise
@@ -160,9 +168,19 @@ def _run(command: str, folder: Path, cwd: str, grace: float) -> None:
             refresh(folder.parent)
 
 
+def _sharing(jobs: int) -> dict[str, str]:
+    """What lets `jobs` jobs share the cores. A thread that waits for another by spinning takes the core that it waits
+    for: two jobs at once on two cores took 16 times as long so."""
+    threads = {}
+    if jobs not in (0, 1):
+        cores = os.cpu_count() or 1
+        threads = {"OMP_NUM_THREADS": str(max(1, cores // (jobs if jobs > 0 else cores)))}
+    return {"OMP_WAIT_POLICY": "PASSIVE"} | threads
+
+
 def _settle(folder: Path, code: int, seconds: float) -> None:
     """Record how the job ended where it could not say so itself."""
-    if code == -signal.SIGINT:  # interrupted before Python could make an exception of it
+    if code in (-signal.SIGINT, -signal.SIGTERM):  # before an exception could be made of it
         code = 130
     state = status.STATES.get(code, "failed")
     if status.read(folder).get("state") != state:

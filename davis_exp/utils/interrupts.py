@@ -48,16 +48,15 @@ def forget() -> None:
 
 
 @contextlib.contextmanager
-def heard(*, afresh: bool = False) -> Iterator[None]:
+def heard() -> Iterator[None]:
     """Signals interrupt inside; what they did before they do afterwards.
 
-    One that is ignored stays so (nohup; a shell ignores Ctrl-C for what it runs in the background), unless `afresh`:
-    for a job that nobody but its starter interrupts.
+    One that is ignored stays so (nohup; a shell ignores Ctrl-C for what it runs in the background).
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    wanted = [n for n in SIGNALS if afresh or signal.getsignal(n) is not signal.SIG_IGN]
+    wanted = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in wanted}
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, _leave)
     try:

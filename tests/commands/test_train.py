@@ -15,6 +15,7 @@ from davis_exp import build, checkpoints
 from davis_exp.commands import test as test_command
 from davis_exp.commands import train
 from davis_exp.errors import BadInput, OverBudget
+from davis_exp.task import SegmentationTask
 
 TINY = (
     "data=generated",
@@ -215,6 +216,56 @@ def test_a_finished_run_can_be_extended(compose, tmp_path):
     assert half["lr_schedulers"][0]["base_lrs"] == schedule["base_lrs"]
 
 
+def test_changed_settings_are_refused_or_really_applied(compose, tmp_path, caplog):
+    caplog.set_level("INFO")
+    trained(compose(*TINY, "scheduler=constant"), tmp_path)
+    again = (*TINY, "scheduler=constant", "trainer.max_epochs=3", f"resume={tmp_path}")
+    changed = (*again, "optimizer.lr=0.5", "optimizer.weight_decay=0.125")
+    before = (tmp_path / "checkpoints/last.ckpt").read_bytes()
+    with pytest.raises(BadInput, match=r"optimizer.lr 0.1 → 0.5; optimizer.weight_decay 0.01 → 0.125; leave"):
+        train.run(compose(*changed), tmp_path)
+    assert (tmp_path / "checkpoints/last.ckpt").read_bytes() == before
+    with pytest.raises(BadInput, match=r"optimizer._target_ .*AdamW → .*SGD.*cannot change"):
+        train.run(compose(*again, "optimizer=sgd"), tmp_path)
+
+    trained(compose(*changed, "resume_allow=[optimizer.lr,optimizer.weight_decay]"), tmp_path)
+    last = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    groups = {group["name"]: group for group in last["optimizer_states"][0]["param_groups"]}
+    assert groups["rest"]["lr"] == 0.5
+    assert {group["weight_decay"] for group in groups.values()} == {0.125}
+    assert last["lr_schedulers"][0]["base_lrs"][0] == 0.5
+    assert last["config"]["optimizer"]["lr"] == 0.5
+    assert last["optimizer_states"][0]["state"][0]["step"] == 6  # its momenta are the run's
+    assert "goes on with optimizer.lr 0.1 → 0.5" in caplog.text
+
+
+def test_an_extended_schedule_is_that_of_its_new_length(compose, tmp_path, monkeypatch):
+    trained(compose(*TINY), tmp_path)
+    rates = []
+
+    def note(task, batch, index):
+        rates.append(task.trainer.optimizers[0].param_groups[0]["lr"])
+
+    monkeypatch.setattr(SegmentationTask, "on_train_batch_start", note, raising=False)
+    trained(compose(*TINY, "trainer.max_epochs=4", f"resume={tmp_path}"), tmp_path)
+    assert rates == pytest.approx([0.1 * (1 - step / 8) ** 0.9 for step in range(4, 8)])
+
+
+def test_nothing_is_started_over_where_something_was_trained(compose, tmp_path, caplog):
+    trained(compose(*TINY), tmp_path)
+    best, last = (tmp_path / f"checkpoints/{name}.ckpt" for name in ("best", "last"))
+    content = best.read_bytes()
+    last.write_bytes(last.read_bytes()[:3000])  # as a power cut may leave it on some file systems
+    trained(compose(*TINY, "trainer.max_epochs=3", f"resume={tmp_path}"), tmp_path)
+    assert "there is no whole last.ckpt: going on from step" in caplog.text
+    assert torch.load(last, weights_only=True)["global_step"] == 6
+    last.unlink()
+    best.write_bytes(content[:3000])
+    with pytest.raises(BadInput, match="starting over would replace what is there"):
+        train.run(compose(*TINY, "trainer.max_epochs=3", f"resume={tmp_path}"), tmp_path)
+    assert best.read_bytes() == content[:3000]
+
+
 def test_a_moved_run_keeps_its_best(compose, tmp_path):
     trained(compose(*TINY), tmp_path / "here")
     best = (tmp_path / "here/checkpoints/best.ckpt").read_bytes()
@@ -232,7 +283,7 @@ def test_a_moved_run_keeps_its_best(compose, tmp_path):
 def test_another_models_weights_are_not_resumed_from(compose, tmp_path):
     trained(compose(*TINY), tmp_path)
     cfg = compose(*TINY, "encoder=resnet18", "decoder=linknet", f"resume={tmp_path}")
-    with pytest.raises(BadInput, match="do not fit"):
+    with pytest.raises(BadInput, match="its encoder, decoder cannot change"):
         train.run(cfg, tmp_path)
 
 

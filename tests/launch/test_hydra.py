@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from davis_exp.errors import BadInput
 from davis_exp.launch import status
+from davis_exp.launch.hydra import run_hydra
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Waiting = Callable[..., "contextlib.AbstractContextManager[subprocess.Popen[str]]"]
@@ -176,6 +178,17 @@ def test_without_a_hydra_folder_nothing_is_recorded(app: Run, tmp_path: Path) ->
     assert len(folders(tmp_path)) == 1
     assert json.loads(before)["started"] == status.read(folder)["started"]
     assert status.read(folder)["state"] == "finished"
+
+
+def test_a_folder_that_hydra_would_look_up_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a${oc.env:HOME}"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(BadInput, match=r"a\$\{oc.env:HOME\}: no folder with \$\{ in its name"):
+        run_hydra("train", "davis_exp.commands.train", [])
+    assert list(folder.iterdir()) == []
 
 
 class TestResume:

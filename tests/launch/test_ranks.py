@@ -126,6 +126,7 @@ def test_whoever_interrupts_a_job_has_its_loggers_patience(
         runtime=SimpleNamespace(output_dir=str(tmp_path / "0"), cwd=str(tmp_path)),
         mode=RunMode.MULTIRUN,
         output_subdir=".hydra",
+        launcher={},
         job=SimpleNamespace(num=0),
     )
     monkeypatch.setattr(launch_job.HydraConfig, "get", lambda: hydra)
@@ -144,6 +145,7 @@ def test_an_interrupted_job_of_a_sweep_has_the_grace_it_was_given(
     """It needs a moment for ending, and without any is killed first."""
     slow = """
         import os, signal, sys, time
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             os.kill(os.getppid(), signal.SIGUSR1)
             time.sleep(60)

@@ -1,11 +1,14 @@
 """What a sweep keeps, skips and goes on with, by real processes of the stand-in app."""
 
+import contextlib
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import pytest
 from davis_exp.launch import jobs, status, sweep
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Waiting = Callable[..., "contextlib.AbstractContextManager[subprocess.Popen[str]]"]
 
 
 def the_sweep(tmp_path: Path) -> Path:
@@ -154,20 +158,54 @@ def test_two_processes_of_one_sweep_share_its_jobs(app: Run, tmp_path: Path) -> 
     assert sorted(found) == ["0", "1", "2"]
 
 
-def test_a_job_left_behind_by_a_killed_sweep_is_waited_for(
-    app: Run, environment: dict[str, str], tmp_path: Path
-) -> None:
-    arguments = ("-m", "task.act=wait", "task.note=4", "seed=1")
-    command = [sys.executable, "-m", "davis_exp", "train", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path / "cwd", env=environment) as killed:
-        assert killed.stdout is not None
-        assert any(line == b"waiting\n" for line in killed.stdout)
+def test_a_job_goes_with_its_killed_sweep_and_is_run_again(waiting: Waiting, tmp_path: Path) -> None:
+    with waiting("-m", "task.note=60", "seed=1") as killed:
+        folder = the_sweep(tmp_path) / "0"
+        assert status.held(folder)
+        began = time.monotonic()
         killed.kill()
-    folder = the_sweep(tmp_path)
-    assert status.current(folder / "0")["state"] == "running"
-    assert app(*arguments).returncode == 0
-    record = status.read(folder / "0")
-    assert (record["state"], record["attempts"]) == ("finished", 1)
+        while status.held(folder) and time.monotonic() - began < 20:
+            time.sleep(0.01)
+    assert time.monotonic() - began < 1
+    assert status.current(folder)["state"] == "interrupted"
+    with waiting("-m", "task.note=60", "seed=1") as again:  # by the very same command, in the same folder
+        record = status.read(folder)
+        again.send_signal(signal.SIGTERM)
+    assert (record["state"], record["attempts"]) == ("running", 2)
+
+
+@pytest.mark.parametrize("at_work", [True, False])
+def test_a_sweep_in_a_scripts_background_ends_at_once_when_told(
+    environment: dict[str, str], tmp_path: Path, at_work: bool
+) -> None:
+    """What a script starts with & ignores SIGINT, and so would its jobs."""
+    folder = tmp_path / "cwd"
+    script = f"{sys.executable} -m davis_exp train -m seed=1 task.act=wait name=x & echo $!; wait $!"
+    with subprocess.Popen(
+        ["bash", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env=environment,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        if at_work:
+            assert any(line == "waiting\n" for line in process.stdout)
+        else:
+            while status.read(folder / "multirun/x/0").get("state") != "queued":
+                time.sleep(0.01)
+            while not (folder / "multirun/x/0/train.log").exists():
+                time.sleep(0.01)
+        began = time.monotonic()
+        os.kill(pid, signal.SIGTERM)
+        process.communicate(timeout=100)
+    assert time.monotonic() - began < 10
+    record = status.read(folder / "multirun/x/0")
+    assert process.returncode == 130
+    if at_work or record["state"] != "queued":  # it was not even started
+        assert (record["state"], record["exit_code"]) == ("interrupted", 130)
 
 
 def test_the_summary_is_there_while_jobs_wait_and_says_what_went_wrong(app: Run, tmp_path: Path) -> None:
@@ -185,6 +223,14 @@ def test_the_summary_is_there_while_jobs_wait_and_says_what_went_wrong(app: Run,
     assert "train.py" in page  # the traceback
     assert "killed by SIGKILL" in page
     assert "HYDRA_FULL_ERROR None" in page  # the end of the log
+
+
+@pytest.mark.parametrize(("jobs", "threads"), [(1, None), (2, "4"), (3, "2"), (16, "1"), (-1, "1")])
+def test_jobs_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch, jobs: int, threads) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    given = sweep._sharing(jobs)
+    assert given["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert given.get("OMP_NUM_THREADS") == threads
 
 
 class TestJobs:
@@ -229,7 +275,7 @@ def test_the_command_is_named_whatever_its_order_and_where_it_runs(
     def name(*overrides: str) -> str:
         added, folder = sweep.prepared(overrides, holdout=True)
         assert folder.is_absolute()
-        assert f"hydra.sweep.dir='{folder}'" in added
+        assert f"hydra.sweep.dir={folder}" in added
         return folder.name
 
     plain = name("encoder=a,b", "seed=1,2")
@@ -240,16 +286,3 @@ def test_the_command_is_named_whatever_its_order_and_where_it_runs(
     assert (
         json.dumps(sweep.prepared(["hydra.sweep.dir=here"], holdout=False)[0]) == '["hydra.sweep.dir=here"]'
     )
-
-
-def test_a_hang_up_interrupts_unless_it_is_ignored() -> None:
-    """As under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with sweep.terminable():
-            signal.raise_signal(signal.SIGHUP)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        with sweep.terminable(), pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGHUP)
-    finally:
-        signal.signal(signal.SIGHUP, before)
