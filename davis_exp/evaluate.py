@@ -1,6 +1,5 @@
 """What `train` and `test` share: a tested model → results folder → score.json and a table on the screen."""
 
-import json
 import logging
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from davis_exp.callbacks.results import ResultsArtifact
 from davis_exp.results.artifact import Results
 from davis_exp.results.scoring import score
 from davis_exp.results.table import score_table
+from davis_exp.runs import score as scores
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -54,6 +54,6 @@ def evaluate(
         log.info("score: none, the test sequences have no masks")
         return None
     scored = score(results, sequences)
-    (output / "score.json").write_text(json.dumps(scored, indent=2) + "\n")
+    scores.write(output, scored)
     log.info("%s", score_table(scored), extra=terminal.shown(lambda: terminal.score_table(scored)))
     return scored

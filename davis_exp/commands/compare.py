@@ -31,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from davis_exp.results.comparison import compare, short_names
-    from davis_exp.results.leaderboard import read_score
     from davis_exp.results.output import write_json
     from davis_exp.results.pages.files import refuse_other
     from davis_exp.results.table import aligned, percent
+    from davis_exp.runs.score import read as read_score
 
     if len(args.paths) < 2:
         raise BadInput("compare needs two or more scores: give runs or score.json files")

@@ -77,11 +77,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _other_score(path: Path, name: str, sequences: list[Any]) -> dict[str, Any]:
     """The score kept at `path`, or that of the results there. Raises BadInput if it is neither."""
-    from davis_exp.results.leaderboard import SCORE, read_score
     from davis_exp.results.pages.subject import open_subject
+    from davis_exp.runs import score as scores
 
-    if (path.is_file() and path.suffix == ".json") or (path / SCORE).is_file():
-        return read_score(path)
+    if (path.is_file() and path.suffix == ".json") or (path / scores.SCORE).is_file():
+        return scores.read(path)
     return open_subject(path, name, sequences).score
 
 

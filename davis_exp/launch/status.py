@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import subprocess
 import time
@@ -14,9 +13,10 @@ from types import TracebackType
 from typing import IO, Any
 
 from davis_exp.errors import BadInput, OverBudget
+from davis_exp.runs import status as stored
+from davis_exp.runs.status import STATES, STATUS, update
+from davis_exp.runs.status import known as read
 
-STATES = {0: "finished", 1: "failed", 2: "bad_input", 3: "over_budget", 130: "interrupted"}  # by exit code
-STATUS = "status.json"
 ERROR = "error.txt"  # the traceback of a run that failed inside
 KEPT = ("job", "overrides", "identity", "limit", "attempts", "seconds")  # by a run that is gone on with
 
@@ -82,27 +82,18 @@ def unlock(folder: Path) -> None:
         file.close()
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """What status.json in `folder` says; empty if there is none that can be read."""
-    try:
-        return json.loads((folder / STATUS).read_text())
-    except (OSError, ValueError):
-        return {}
-
-
 def current(folder: Path) -> dict[str, Any]:
-    """As `read`; a run that was killed together with what had started it says "running", which is put right."""
-    record = read(folder)
+    """As `read`; a run that was killed together with what had started it says "running", which is put right.
+
+    Of one that cannot be read the state is "unreadable", and the error why.
+    """
+    try:
+        record = stored.read(folder)
+    except BadInput as error:
+        return {"state": stored.UNREADABLE, "error": str(error)}
     if record.get("state") == "running" and not held(folder):
         return record | {"state": "interrupted", "error": "its process is gone"}
     return record
-
-
-def update(folder: Path, **fields: Any) -> None:
-    """Set `fields` in status.json; readers see the old file or the new one, never half of one."""
-    partial = folder / f".{STATUS}.{os.getpid()}"
-    partial.write_text(json.dumps(read(folder) | fields, indent=2) + "\n")
-    partial.replace(folder / STATUS)
 
 
 def revision() -> str | None:

@@ -1,7 +1,6 @@
 """A sweep's jobs: each a process of its own, so that a crash, a kill or a leak touches that job only."""
 
 import contextlib
-import json
 import math
 import os
 import signal
@@ -17,10 +16,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 import davis_exp.results.pages.sweep as sweep_page
+from davis_exp.errors import BadInput
 from davis_exp.launch import expand, jobs, runs, status
 from davis_exp.launch.quoting import quoted_value
 from davis_exp.results import summary
 from davis_exp.results.summary import Row
+from davis_exp.runs import score as scores
 from davis_exp.utils import interrupts
 
 WORST = (
@@ -125,9 +126,8 @@ def objective(folder: Path) -> float:
         return WORST
     values = [record.get("objective")]
     if record.get("test_split") == "holdout":
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            score = json.loads((folder / "score.json").read_text())
-            values.append(score["contest"]["segmentation_metric"])
+        with contextlib.suppress(BadInput):
+            values.append(scores.read(folder)["contest"]["segmentation_metric"])
     numbers = [float(value) for value in values if isinstance(value, int | float)]
     return next(filter(math.isfinite, numbers), WORST)
 

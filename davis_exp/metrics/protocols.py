@@ -85,6 +85,26 @@ def over_sequences(sequences: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
     return {**_with_mean(scores), "T": average(sequence["T"] for sequence in sequences.values())}
 
 
+def summary(sequences: Mapping[str, tuple[list[str], list[FrameScores]]]) -> dict[str, Any]:
+    """All protocols, over everything and by sequence, from each sequence's frames: their ids and their scores."""
+    by_sequence: dict[str, dict[str, Any]] = {
+        name: {
+            "contest": contest(frame.iou for frame in frames),
+            "davis2016": sequence_statistics(frames, "davis2016"),
+            "all_frames": sequence_statistics(frames, "all_frames"),
+            "frames": ids,
+            "raw": {key: [getattr(frame, key) for frame in frames] for key in FrameScores._fields},
+        }
+        for name, (ids, frames) in sequences.items()
+    }
+    return {
+        "contest": contest(frame.iou for _, frames in sequences.values() for frame in frames),
+        "davis2016": over_sequences({name: own["davis2016"] for name, own in by_sequence.items()}),
+        "all_frames": over_sequences({name: own["all_frames"] for name, own in by_sequence.items()}),
+        "sequences": by_sequence,
+    }
+
+
 def _with_mean(scores: dict[str, Any]) -> dict[str, Any]:
     j, f = scores["J"]["mean"], scores["F"]["mean"]
     return {**scores, "J&F": None if j is None or f is None else (j + f) / 2}

@@ -1,7 +1,6 @@
 """Results ranked by the contest's score."""
 
 import html
-import json
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as List
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from davis_exp.results.artifact import Results
 from davis_exp.results.pages.shell import escape, page, table
 from davis_exp.results.reader import RESULTS
 from davis_exp.results.table import aligned, percent
+from davis_exp.runs import score as scores
+from davis_exp.runs.score import SCORE
 
-SCORE = "score.json"
 COLUMNS = ("rank", "name", "contest", "J&F", "parameters", "GFLOPs", "when", "who")
 
 
@@ -34,26 +34,6 @@ class Entry:
         return self.score.get("contest", {}).get("segmentation_metric")
 
 
-def read_score(path: Path) -> dict[str, Any]:
-    """The content of a score.json file, or of the one in a folder. Raises BadInput if it is none."""
-    file = path / SCORE if path.is_dir() else path
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(
-            f"no {SCORE} at {path}: make one with davis-exp score RESULTS TRUTH --json {SCORE}"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file} cannot be read as JSON: {quoted(error)}") from error
-    parts = ("contest", "davis2016", "all_frames", "sequences")
-    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in parts):
-        raise BadInput(f"{file} is no score: make one with davis-exp score RESULTS TRUTH --json {SCORE}")
-    for value in (content["contest"].get("segmentation_metric"), content["davis2016"].get("J&F")):
-        if value is not None and (not isinstance(value, int | float) or not 0 <= value <= 1):
-            raise BadInput(f"{file} is no score: {quoted(value)} is not a number from 0 to 1")
-    return content
-
-
 def scored_entries(paths: List[Path]) -> list[Entry]:
     """Entries of score.json files, of the folders that hold one, and of all those below other folders.
 
@@ -63,7 +43,7 @@ def scored_entries(paths: List[Path]) -> list[Entry]:
     for path in paths:
         below = path.is_dir() and not (path / SCORE).is_file()
         for own in sorted(file.parent for file in path.rglob(SCORE)) if below else [path]:
-            score = read_score(own)
+            score = scores.read(own)
             when = score.get("created") or _modified(own / SCORE if own.is_dir() else own)
             entries.append(Entry(_name(own), score, str(when)))
     if not entries:

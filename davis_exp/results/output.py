@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from davis_exp.errors import BadInput
+from davis_exp.errors import CannotWrite, cannot_write
+from davis_exp.utils import written
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, and the folders it lies in. Raises BadInput if that cannot be done."""
+    """Write a file, whole or not at all, and the folders it lies in. Raises CannotWrite."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        written.write_text(path, text)
     except OSError as error:
-        raise BadInput(f"cannot write {path}: {error.strerror}") from error
+        raise cannot_write(error, path) or CannotWrite(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_json(path: Path, content: Any) -> None:

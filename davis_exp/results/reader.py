@@ -12,6 +12,7 @@ import numpy as np
 from davis_exp import png
 from davis_exp.errors import BadInput, quoted
 from davis_exp.results.storage import Storage, open_storage, relative
+from davis_exp.utils import given
 
 PATHS, METADATA, OUTPUTS = "paths.json", "metadata.json", "outputs"
 RESULTS = "results"  # in a run's folder
@@ -146,6 +147,7 @@ class Results:
 
         try:
             content = json.loads(self.storage.read(name, MAX_JSON), object_pairs_hook=unique)
+            given.bounded(content if name == METADATA else None, name)
         except FileNotFoundError:
             self.defects.append(f"{name} is missing")
         except BadInput as error:

@@ -18,8 +18,7 @@ from davis_exp.metrics.protocols import (
     binarise,
     contest,
     frame_scores,
-    over_sequences,
-    sequence_statistics,
+    summary,
 )
 from davis_exp.metrics.stability import Shape, instability, marked, shape
 from davis_exp.parallel import Progress, ordered
@@ -27,10 +26,10 @@ from davis_exp.results.artifact import Results
 from davis_exp.results.check import ZERO_ONE, is_zero_one, refuse
 from davis_exp.results.matching import check_size, match
 from davis_exp.results.truth import Truth
+from davis_exp.runs.score import ABOUT
 
 log = logging.getLogger(__name__)
 
-CARRIED = ("nparams", "nflops", "dataset", "model", "entity", "created")  # from the results' metadata
 BASELINES = ("everything", "centre ellipse")
 
 
@@ -93,7 +92,11 @@ def score(
         **_summary(sequences, scores),
         "baselines": _baseline_scores(frame.baselines for frame in frames),
         "matched_by": matched.by,
-        **{key: results.metadata[key] for key in CARRIED if key in results.metadata},
+        **{
+            key: value
+            for key in ABOUT
+            if (value := results.metadata.get(key)) is not None and ABOUT[key](value)
+        },
     }
 
 
@@ -145,22 +148,7 @@ def _instabilities(
 
 def _summary(sequences: List[Sequence], frames: list[FrameScores]) -> dict[str, Any]:
     remaining = iter(frames)
-    by_sequence: dict[str, dict[str, Any]] = {}
-    for sequence in sequences:
-        own = list(islice(remaining, len(sequence)))
-        by_sequence[sequence.name] = {
-            "contest": contest(frame.iou for frame in own),
-            "davis2016": sequence_statistics(own, "davis2016"),
-            "all_frames": sequence_statistics(own, "all_frames"),
-            "frames": list(sequence.frame_ids),
-            "raw": {key: [getattr(frame, key) for frame in own] for key in FrameScores._fields},
-        }
-    return {
-        "contest": contest(frame.iou for frame in frames),
-        "davis2016": over_sequences({name: own["davis2016"] for name, own in by_sequence.items()}),
-        "all_frames": over_sequences({name: own["all_frames"] for name, own in by_sequence.items()}),
-        "sequences": by_sequence,
-    }
+    return summary({s.name: (list(s.frame_ids), list(islice(remaining, len(s)))) for s in sequences})
 
 
 @lru_cache(maxsize=8)

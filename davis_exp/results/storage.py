@@ -33,6 +33,8 @@ def relative(path: object) -> str:
         raise BadInput(f"{quoted(path)} is an absolute path: name files relative to the folder")
     if ".." in parts:
         raise BadInput(f"{quoted(path)} leaves the folder: name files inside it, without '..'")
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise BadInput(f"{quoted(path)} is no text (a lone surrogate): name files in UTF-8")
     if "" in parts or "." in parts or any(ord(c) < 32 or ord(c) == 127 for c in name) or len(name) > 1024:
         raise BadInput(f"{quoted(path)} is not a plain relative path: write it like outputs/00000.png")
     return name

@@ -1,6 +1,5 @@
 """A sweep's jobs side by side: rows for a table, a CSV file and a page, ordered by the held-out clips' J."""
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from davis_exp.errors import BadInput
 from davis_exp.results.output import write_csv
 from davis_exp.results.table import aligned, percent
+from davis_exp.runs import score as scores
 
 FINE = ("finished", "over_budget")
 WAITING = ("queued", "running")
@@ -114,9 +115,7 @@ def front(rows: Sequence[Row]) -> list[Row]:
 
 def write_table(sweep: Path, rows: Sequence[Row]) -> None:
     """Writes summary.csv into the folder `sweep`. Raises BadInput if it cannot be written."""
-    partial = sweep / ".summary.csv"
-    write_csv(partial, [_cells(row) for row in rows])
-    partial.replace(sweep / "summary.csv")  # readers never see half of it
+    write_csv(sweep / "summary.csv", [_cells(row) for row in rows])
 
 
 def as_text(rows: Sequence[Row]) -> str:
@@ -199,10 +198,10 @@ def _row(folder: Path, record: Mapping[str, Any], choices: dict[str, str]) -> Ro
 
 def _scores(folder: Path, record: Mapping[str, Any]) -> dict[str, float | None]:
     try:
-        score = json.loads((folder / "score.json").read_text())
-        values = {"contest": score["contest"]["mean_iou"], "J&F": score["davis2016"]["J&F"]}
-    except (OSError, ValueError, LookupError, TypeError):
+        score = scores.read(folder)
+    except BadInput:
         return {}
+    values = {"contest": score["contest"]["mean_iou"], "J&F": score["davis2016"]["J&F"]}
     split = record.get("test_split") or "test"
     note = "" if split == "holdout" else NOT_FOR_SELECTION
     return {f"{split} {name}{note}": value for name, value in values.items()}

@@ -4,7 +4,6 @@ No wandb here, and nothing else that is slow to import, before a run starts.
 """
 
 import contextlib
-import json
 import logging
 import signal
 import threading
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from davis_exp import __version__, config, ranks
-from davis_exp.errors import OverBudget, brief
+from davis_exp.errors import BadInput, OverBudget, brief
+from davis_exp.runs import score as scores
+from davis_exp.runs import status
 from davis_exp.tracking import agent
 from davis_exp.tracking.settings import Settings
 
@@ -56,7 +57,7 @@ class Session:
         """The run, started on first use: online if that can be had, else offline. Says which."""
         from davis_exp.tracking import client
 
-        record = self._record()
+        record = status.known(self.folder)
         ours = {key: record.get(key) for key in ("revision", "seed", "digest")}
         settings = self.settings
         run = client.start(
@@ -117,9 +118,8 @@ class Session:
         from davis_exp.tracking import artifacts
 
         self._log_cost(self.run)
-        with contextlib.suppress(OSError, ValueError):
-            score = json.loads((self.folder / "score.json").read_text())
-            self.run.summary.update(artifacts.headline(score))
+        with contextlib.suppress(BadInput):
+            self.run.summary.update(artifacts.headline(scores.read(self.folder)))
         name = str(self.cfg.get("name") or "model")
         artifacts.hand_in_results(self.run, self.folder / "results", self.settings)
         if self.settings.checkpoints:
@@ -128,14 +128,8 @@ class Session:
             )
 
     def _log_cost(self, run: "Run") -> None:
-        record = self._record()
+        record = status.known(self.folder)
         run.summary.update({key: record[key] for key in ("nparams", "nflops") if record.get(key) is not None})
-
-    def _record(self) -> dict[str, Any]:
-        """The job's status.json."""
-        with contextlib.suppress(OSError, ValueError):
-            return json.loads((self.folder / "status.json").read_text())
-        return {}
 
 
 def _nulls(node: Any) -> Any:

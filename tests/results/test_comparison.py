@@ -7,23 +7,24 @@ import pytest
 
 from davis_exp.cli import main
 from davis_exp.errors import BadInput
+from davis_exp.metrics.protocols import FrameScores, summary
 from davis_exp.results.comparison import compare
 
 
 def scored(values, f=None, iou=None):
     """A score with these J by sequence and frame."""
-    return {
-        "contest": {"segmentation_metric": 0.5},
-        "davis2016": {"J&F": 0.5},
-        "all_frames": {},
-        "sequences": {
-            name: {
-                "frames": [f"{name}/{i:05d}" for i in range(len(own))],
-                "raw": {"iou": (iou or values)[name], "J": own, "F": (f or values)[name]},
-            }
+    return summary(
+        {
+            name: (
+                [f"{name}/{i:05d}" for i in range(len(own))],
+                [
+                    FrameScores(*row)
+                    for row in zip((iou or values)[name], own, (f or values)[name], strict=True)
+                ],
+            )
             for name, own in values.items()
-        },
-    }
+        }
+    )
 
 
 def clips(number, shift, frames=6):
@@ -101,7 +102,7 @@ def test_what_cannot_be_paired():
 
 
 def test_command(tmp_path, capsys):
-    for name, shift in (("a", 0.0), ("b", 0.1), ("c", -0.1)):
+    for name, shift in (("a", 0.2), ("b", 0.3), ("c", 0.1)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "score.json").write_text(
             json.dumps(scored(clips(6, lambda k, shift=shift: shift)))

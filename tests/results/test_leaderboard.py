@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from davis_exp.cli import main
-from davis_exp.errors import BadInput
-from davis_exp.results.leaderboard import Entry, as_html, as_markdown, read_score, rows
+from davis_exp.errors import BadInput, CannotWrite
+from davis_exp.results.leaderboard import Entry, as_html, as_markdown, rows
+from davis_exp.runs.score import read as read_score
 
 
 def entry(name, contest, **score):
@@ -119,10 +120,10 @@ TOO_GOOD = {"contest": {"segmentation_metric": 7}, "davis2016": {}, "all_frames"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "cannot be read as JSON"),
+        ("{", "is not JSON"),
         ("[]", "is no score"),
         ('{"contest": {}, "davis2016": {}}', "is no score"),
-        (json.dumps(TOO_GOOD), "7 is not a number from 0 to 1"),
+        (json.dumps(TOO_GOOD), "segmentation_metric says 7, but its own frames come to None"),
     ],
 )
 def test_what_is_no_score(tmp_path, content, message):
@@ -150,7 +151,7 @@ def test_formulas_do_not_reach_a_spreadsheet(tmp_path):
 
     write_csv(tmp_path / "new" / "b.csv", rows([entry("=1+1", 0.5)]))
     assert "'=1+1" in (tmp_path / "new" / "b.csv").read_text()
-    with pytest.raises(BadInput, match="cannot write"):
+    with pytest.raises(CannotWrite, match="cannot write"):
         write_csv(tmp_path / "new", [{"a": 1}])
 
 
@@ -171,17 +172,12 @@ def test_score_writes_its_files(results, truth, tmp_path, capsys):
 
 
 def test_scores_of_different_frames_are_marked(tmp_path, capsys):
-    import json
-
-    from davis_exp.cli import main
+    from davis_exp.metrics.protocols import FrameScores, summary
+    from davis_exp.runs import score as scores
 
     for name, frames in (("a", ["x/0", "x/1"]), ("b", ["x/0", "x/1"]), ("c", ["x/0"])):
         (tmp_path / name).mkdir()
-        part = {"contest": {"mean_iou": 0.5}, "davis2016": {}, "all_frames": {}, "frames": frames}
-        score = {"contest": {"segmentation_metric": 0.5, "mean_iou": 0.5}, "davis2016": {"J&F": 0.5}}
-        (tmp_path / name / "score.json").write_text(
-            json.dumps({**score, "all_frames": {}, "sequences": {"x": part}})
-        )
+        scores.write(tmp_path / name, summary({"x": (frames, [FrameScores(0.5, 0.5, 0.5)] * len(frames))}))
     assert main(["leaderboard", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     assert "mixed" not in capsys.readouterr().err
     assert main(["leaderboard", str(tmp_path)]) == 0

@@ -1,7 +1,6 @@
 """The real wandb client against the server of tests/wandb_server."""
 
 import gc
-import json
 import os
 import subprocess
 import sys
@@ -147,7 +146,9 @@ def _ends(folder, logger):
     """Logs, and leaves results, a score and a checkpoint."""
     import numpy as np
 
+    from davis_exp.metrics.protocols import FrameScores, summary
     from davis_exp.results.artifact import ResultsWriter
+    from davis_exp.runs import score as scores
 
     logger.log_metrics({"train/loss": 0.5}, step=0)
     logger.log_metrics({"train/loss": 0.25}, step=7)
@@ -155,7 +156,7 @@ def _ends(folder, logger):
         writer.add(0, np.full((4, 5), 255, np.uint8), "swan/00000")
         writer.close({"model": "net", "config_digest": "c" * 64, "nparams": 4, "nflops": 24})
     (folder / "results" / "stale.png").write_bytes(b"of an earlier run")
-    score = {"contest": {"segmentation_metric": 0.75, "mean_iou": 0.75}, "davis2016": {"J": {"mean": 0.5}}}
-    (folder / "score.json").write_text(json.dumps(score))
+    frames = [FrameScores(j, j, j) for j in (0.875, 0.5, 0.875)]
+    scores.write(folder, summary({"swan": (["swan/0", "swan/1", "swan/2"], frames)}))
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "best.ckpt").write_bytes(b"weights")

@@ -1,25 +1,23 @@
 """What a page is about: masks with their scores, and the run that they come from."""
 
-import csv
-import math
 from collections.abc import Sequence as List
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.errors import BadInput
 from davis_exp.metrics.protocols import THRESHOLD
 from davis_exp.results.artifact import Results
 from davis_exp.results.check import refuse
-from davis_exp.results.leaderboard import SCORE, read_score, subject
+from davis_exp.results.leaderboard import subject
 from davis_exp.results.matching import match
 from davis_exp.results.scoring import score
-
-CONFIG = ".hydra/config.yaml"
+from davis_exp.runs import config as stored
+from davis_exp.runs import metrics
+from davis_exp.runs import score as scores
 
 
 @dataclass(frozen=True)
@@ -56,19 +54,10 @@ class Run:
     def of(cls, path: Path) -> "Run | None":
         """The run that `path` is, or that holds these results; None where there is no run's config."""
         folder = subject(path)
-        if not (folder / CONFIG).is_file():
+        composed = stored.read(folder)
+        if composed is None:
             return None
-        text = (folder / CONFIG).read_text(encoding="utf-8")
-        try:
-            config = yaml.safe_load(text)
-            overrides = yaml.safe_load(_text(folder / ".hydra/overrides.yaml")) or []
-            hydra = (yaml.safe_load(_text(folder / ".hydra/hydra.yaml")) or {}).get("hydra", {})
-            runtime = hydra.get("runtime", {})
-            choices = {k: str(v) for k, v in runtime.get("choices", {}).items()}
-        except (yaml.YAMLError, AttributeError) as error:
-            raise BadInput(f"{folder / '.hydra'} cannot be read: {' '.join(str(error).split())}") from error
-        directory = Path(runtime.get("cwd", "."))
-        return cls(folder, config, text, overrides, choices, directory, _metrics(folder / "metrics.csv"))
+        return cls(folder, **vars(composed), metrics=metrics.read(folder))
 
     def find(self, path: str | Path) -> Path:
         """A path in the config as it led from where the run was started; as it is, if there is nothing now."""
@@ -84,9 +73,9 @@ def open_subject(path: Path, name: str, sequences: List[Sequence], *, fresh: boo
     results = Results.open(path)
     matched = match(results, sequences)
     refuse(results.path, matched.defects)
-    kept = subject(path) / SCORE
+    kept = subject(path) / scores.SCORE
     if kept.is_file() and not fresh:
-        scored = read_score(kept)
+        scored = scores.read(kept)
         if is_of(scored, sequences):
             return Subject(name, scored, results, matched.indices)
     return Subject(name, score(results, sequences), results, matched.indices)
@@ -131,24 +120,3 @@ def _train(source: Source) -> list[Sequence]:
         return source.sequences("train")
     except BadInput:  # a data set for testing only
         return []
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _metrics(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Every finite number of metrics.csv by its column, with the step it was logged at."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    if not path.is_file():
-        return found
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            for name, text in row.items():
-                try:
-                    step, value = float(row.get("step") or ""), float(text or "")
-                except (TypeError, ValueError):
-                    continue
-                if name not in ("step", "epoch", None) and math.isfinite(step + value):
-                    found.setdefault(name, []).append((step, value))
-    return found

@@ -14,6 +14,7 @@ from davis_exp.build import plain
 from davis_exp.cli import main
 from davis_exp.data.sources import DavisSource
 from davis_exp.errors import BadInput
+from davis_exp.metrics.protocols import FrameScores, summary
 from davis_exp.results.artifact import Results
 from davis_exp.results.comparison import compare
 from davis_exp.results.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTION, TRUTH, compared
@@ -22,6 +23,7 @@ from davis_exp.results.pages.clip import clips
 from davis_exp.results.pages.film import MASK, film, spread, still, width_for
 from davis_exp.results.pages.report import report
 from davis_exp.results.pages.subject import Run, open_subject, truth_of
+from davis_exp.runs import score as scores
 
 
 def words(page):
@@ -178,16 +180,7 @@ def test_a_checkpoint_that_is_gone_costs_the_cost_table_only(run):
 
 
 def test_a_score_of_other_frames_is_not_believed(run, sequences):
-    (run / "score.json").write_text(
-        json.dumps(
-            {
-                "contest": {"segmentation_metric": 0.99},
-                "davis2016": {"J&F": 0.99},
-                "all_frames": {},
-                "sequences": {"swan": {"frames": ["swan/00000"], "raw": {"J": [1.0]}}},
-            }
-        )
-    )
+    scores.write(run, summary({"swan": (["swan/00000"], [FrameScores(0.99, 0.99, 0.99)])}))
     assert open_subject(run, "run", sequences).score["contest"]["segmentation_metric"] < 0.95
 
 
@@ -325,5 +318,5 @@ def test_what_a_run_lacks_is_left_out(tmp_path):
     found = Run.of(tmp_path / "results")
     assert (found.config, found.metrics, found.overrides) == ({"seed": 1}, {}, [])
     (tmp_path / ".hydra/overrides.yaml").write_text("[")
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="is not plain YAML"):
         Run.of(tmp_path)

@@ -1,0 +1,92 @@
+"""score.json: what results scored, frame by frame; every mean in it is held against its own frames."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from davis_exp.errors import BadInput, quoted
+from davis_exp.metrics.protocols import FrameScores, summary
+from davis_exp.utils import given, written
+
+SCORE = "score.json"
+LARGEST = 256 * given.MB  # a million frames
+EXACT = 1e-6  # how far a mean may be from that of its frames: they are rounded nowhere
+PARTS = ("contest", "davis2016", "all_frames", "sequences")
+ABOUT = {  # what results say of themselves, and what it must be
+    **dict.fromkeys(("nparams", "nflops"), lambda value: given.number(value, 0)),
+    **dict.fromkeys(
+        ("dataset", "model", "entity", "created", "matched_by"),
+        lambda value: isinstance(value, str) and len(value) <= 1000,
+    ),
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a score.json file, or of the one in a folder.
+
+    Raises BadInput if it is none, or claims another mean than its frames have.
+    """
+    file = path / SCORE if path.is_dir() else path
+    if not file.exists():
+        raise BadInput(
+            f"no {SCORE} at {given.shown(path)}: make one with davis-exp score RESULTS TRUTH --json {SCORE}"
+        )
+    content = given.read_json(file, LARGEST)
+    name = given.shown(file)
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in PARTS):
+        raise BadInput(f"{name} is no score: make one with davis-exp score RESULTS TRUTH --json {SCORE}")
+    frames = {
+        sequence: _frames(own, f"{name}: {quoted(sequence)}")
+        for sequence, own in content["sequences"].items()
+    }
+    _hold(content, summary(frames), name)
+    for key, fits in ABOUT.items():
+        if content.get(key) is not None and not fits(content[key]):
+            raise BadInput(f"{name}: {key} cannot be {quoted(content[key])}")
+    trivial = content.get("baselines", {})
+    if not isinstance(trivial, dict) or not all(
+        value is None or given.number(value, 0, 1) for value in trivial.values()
+    ):
+        raise BadInput(f"{name}: baselines are not scores from 0 to 1")
+    return content
+
+
+def write(folder: Path, content: Mapping[str, Any]) -> Path:
+    """Keep a score in a run's folder; returns the file."""
+    written.write_json(folder / SCORE, content)
+    return folder / SCORE
+
+
+def _frames(own: Any, name: str) -> tuple[list[str], list[FrameScores]]:
+    """The ids and scores of a sequence's frames. Raises BadInput."""
+    raw = own.get("raw") if isinstance(own, dict) else None
+    ids = own.get("frames") if isinstance(own, dict) else None
+    if not isinstance(raw, dict) or not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
+        raise BadInput(f"{name} has no scores of its frames; score the results again")
+    columns = []
+    for key in FrameScores._fields:
+        values = raw.get(key, [None] * len(ids) if key == "T" else None)
+        highest = 1.0 if key != "T" else 1e9
+        if not isinstance(values, list) or len(values) != len(ids):
+            raise BadInput(f"{name}: {key} is not a number for each of its {len(ids)} frames")
+        for value in values:
+            if not given.number(value, 0, highest) and not (value is None and key in ("iou", "T")):
+                raise BadInput(f"{name}: {quoted(value)} is no {key} of a frame")
+        columns.append(values)
+    return ids, [FrameScores(*row) for row in zip(*columns, strict=True)]
+
+
+def _hold(claimed: Any, found: Any, name: str, key: str = "") -> None:
+    """Hold what a file claims against what its own frames give. Raises BadInput naming the first difference."""
+    if isinstance(found, dict):
+        if not isinstance(claimed, dict):
+            raise BadInput(f"{name}: {quoted(key) or 'it'} is no part of a score")
+        for part, value in found.items():
+            if part not in ("frames", "raw") or not isinstance(value, list | dict):
+                _hold(claimed.get(part), value, name, f"{key}.{part}" if key else part)
+        return
+    same = claimed is None if found is None else given.number(claimed, found - EXACT, found + EXACT)
+    if not same:
+        raise BadInput(
+            f"{name}: {quoted(key)} says {quoted(claimed)}, but its own frames come to {found}; score the results again"
+        )

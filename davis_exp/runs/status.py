@@ -1,0 +1,82 @@
+"""status.json: how a run is going, or how it went."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from davis_exp.errors import BadInput, quoted
+from davis_exp.utils import given, written
+
+STATUS = "status.json"
+STATES = {0: "finished", 1: "failed", 2: "bad_input", 3: "over_budget", 130: "interrupted"}  # by exit code
+UNREADABLE = "unreadable"  # of a run whose status.json is none
+
+LONGEST = 10_000  # characters of a text, overrides of a job
+Record = dict[str, Any]
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**62
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= LONGEST and all(map(_text, value))
+
+
+def _size(value: Any) -> bool:
+    return given.number(value, 0)
+
+
+FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "state": (lambda value: value in (*STATES.values(), "queued", "running"), "a state"),
+    **dict.fromkeys(("pid", "attempts", "job", "nparams", "limit", "seed"), (_count, "a whole number")),
+    **dict.fromkeys(("seconds", "nflops"), (_size, "a number of at least 0")),
+    "objective": (lambda value: given.number(value, -math.inf), "a number"),
+    "exit_code": (lambda value: type(value) is int and abs(value) < 1000, "an exit code"),
+    "overrides": (_texts, "a list of texts"),
+    **dict.fromkeys(
+        ("started", "revision", "command", "digest", "identity", "test_split", "error"), (_text, "a text")
+    ),
+}
+
+
+def read(folder: Path) -> Record:
+    """What status.json in `folder` says; empty where there is none.
+
+    Raises BadInput for one that cannot be read, or says what cannot be.
+    """
+    path = folder / STATUS
+    if not path.exists():
+        return {}
+    content = given.read_json(path)
+    if not isinstance(content, dict):
+        raise BadInput(f"{given.shown(path)} is no status of a run")
+    for name, value in content.items():
+        fits, wanted = FIELDS.get(name, (lambda _: True, ""))
+        if value is not None and not fits(value):
+            raise BadInput(f"{given.shown(path)}: {name} is {quoted(value)}, not {wanted}")
+    return content
+
+
+def known(folder: Path) -> Record:
+    """As `read`, for a run of our own: what cannot be read counts as not there."""
+    try:
+        return read(folder)
+    except BadInput:
+        return {}
+
+
+def update(folder: Path, **fields: Any) -> None:
+    """Set `fields` in status.json; readers see the old file or the new one, never half of one.
+
+    JSON has no NaN: a number that is none is kept as null.
+    """
+    nothing = [
+        name for name, value in fields.items() if isinstance(value, float) and not math.isfinite(value)
+    ]
+    written.write_json(folder / STATUS, known(folder) | fields | dict.fromkeys(nothing))
