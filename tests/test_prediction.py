@@ -285,7 +285,7 @@ def bad_inputs(tmp_path):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
-    yield tmp_path / "sound.wav", "no picture"
+    yield tmp_path / "sound.wav", "no video of a kind that is read"
     (tmp_path / "folder").mkdir()
     yield tmp_path / "folder", "holds no pictures"
 

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from davis_exp import __version__
+from davis_exp.data.pictures import content_of
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 
@@ -115,20 +116,13 @@ def identity(sequence: Sequence, i: int) -> object:
         return (
             sequence.frame(i).tobytes() if sequence.still else (__version__, sequence.key, sequence.size, i)
         )
-    return _content(path, "frame")
-
-
-def _content(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{what} {path} cannot be read ({error}): restore the file") from error
+    return content_of(path, "frame")
 
 
 def mask_identity(sequence: Sequence, i: int) -> object:
     """What the mask of frame `i` is, as `identity`; without a file it goes with its frame."""
     path = sequence.mask_file(i)
-    return sequence.labelled if path is None else _content(path, "mask")
+    return sequence.labelled if path is None else content_of(path, "mask")
 
 
 def default_folder(name: str) -> Path:

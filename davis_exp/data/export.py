@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from davis_exp.data.pictures import MAX_BYTES
 from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources.contest import TABLE
 from davis_exp.errors import BadInput
+from davis_exp.utils import given
 
 Progress = Callable[[list[Sequence]], Iterable[Sequence]]
 
@@ -107,10 +109,8 @@ def _write(sequence: Sequence, frames: Path, masks: Path) -> list[tuple[Path, Pa
         source = sequence.frame_file(i)
         frame = frames / f"{stem}{source.suffix.lower() if source else '.jpg'}"
         if source:
-            try:
-                shutil.copyfile(source, frame)
-            except OSError as error:
-                raise BadInput(f"frame {source} cannot be copied ({error.strerror})") from error
+            with given.open_file(source, MAX_BYTES) as original, open(frame, "wb") as copy:
+                shutil.copyfileobj(original, copy)
         else:
             Image.fromarray(sequence.frame(i)).save(frame, quality=95, subsampling=0)
         mask = None

@@ -15,6 +15,7 @@ from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources.files import FileSequence, foreground
 from davis_exp.errors import BadInput
 from davis_exp.metrics.bits import Bits
+from davis_exp.utils import given
 
 READ_AS = "rounded"  # how masks are made binary: packed ones that were kept otherwise must not be found
 
@@ -84,7 +85,7 @@ def _read(sequence: Sequence, i: int) -> Bits:
         with suppress(
             BadInput, OSError
         ):  # what is not an 8-bit grey PNG takes the sequence's own, slower way
-            return Bits.of(foreground(png.decode(path.read_bytes(), str(path))))
+            return Bits.of(foreground(png.decode(given.read_bytes(path, png.MAX_BYTES), str(path))))
     return Bits.of(sequence.mask(i))
 
 

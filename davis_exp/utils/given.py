@@ -18,7 +18,8 @@ MB = 2**20
 TEXT = 64 * MB  # bytes of a list, a table or a log
 SMALL = 4 * MB  # bytes of a config or a status
 DEPTH = 64  # of containers within containers
-ITEMS = 1_000_000  # values in one file
+ITEMS = 4_000_000  # values in one file
+LINES = 1_000_000  # of a list
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML has it
 
 
@@ -62,6 +63,14 @@ def read_text(path: Path, limit: int = TEXT) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"{shown(path)} is not UTF-8: save it as plain UTF-8 text") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """As `read_text`, by lines. Raises BadInput for more than LINES."""
+    text = read_text(path)
+    if text.count("\n") > LINES:
+        raise BadInput(f"{shown(path)} has more than {LINES:,} lines: refused")
+    return text.splitlines()
 
 
 def read_json(path: Path, limit: int = SMALL) -> Any:

@@ -220,7 +220,7 @@ DAVIS = {
     "a line that leaves": (lambda r: write_list(r, "bus", ".."), "train.txt line 2: .. leaves the folder"),
     "binary list": (
         lambda r: (r / "ImageSets/2016/train.txt").write_bytes(b"\xff\xfe\x00"),
-        "ImageSets/2016/train.txt is no text",
+        "ImageSets/2016/train.txt is no list (",
     ),
     "empty list": (lambda r: write_list(r), "ImageSets/2016/train.txt lists nothing"),
     "no lists": (lambda r: shutil.rmtree(r / "ImageSets"), "ImageSets holds no list"),

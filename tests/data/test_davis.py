@@ -210,7 +210,7 @@ def test_what_is_missing_is_named(davis_folder, write_list, tmp_path):
     write_list(root, "480p/train", [""])
     assert "lists nothing" in refusal(lambda: DavisSource(root).sequences("train"))
     (root / "ImageSets/480p/train.txt").write_bytes("Bär".encode("latin-1"))
-    assert "train.txt is no list in UTF-8" in refusal(lambda: DavisSource(root).sequences("train"))
+    assert "train.txt is not UTF-8" in refusal(lambda: DavisSource(root).sequences("train"))
     write_list(root, "480p/train", ["a"])
     (root / "Annotations/480p/a/00001.png").unlink()
     assert "00001.png is missing (1 of 2)" in refusal(lambda: DavisSource(root).sequences("train"))

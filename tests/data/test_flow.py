@@ -210,7 +210,7 @@ def test_a_damaged_entry_is_made_again(dis, files, tmp_path, damage):
 def test_a_missing_frame_is_named(dis, files, tmp_path):
     sequence = files()
     sequence.frames[1].unlink()
-    with pytest.raises(BadInput, match=r"00001\.jpg cannot be read"):
+    with pytest.raises(BadInput, match=r"00001\.jpg is missing"):
         dis().vectors(sequence, 0)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from davis_exp.data.check.findings import Clip, Survey, some
 from davis_exp.data.sources.contest import TABLE, foreign_folders, parse
 from davis_exp.data.sources.files import FRAME_SUFFIXES, by_number
-from davis_exp.errors import quoted
+from davis_exp.errors import BadInput, quoted
+from davis_exp.utils import given
 
 MAX_TABLE = 2**26  # bytes: half a million frames
 SHAPE = 'write {"raw": {"0": "<clip>/00000.jpg", …}, "annotation": {…}}'
@@ -44,13 +45,12 @@ def _read(path: Path, table: str, found: Survey) -> dict[str, dict[int, PurePath
         repeated.extend(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         return dict(pairs)
 
-    if path.stat().st_size > MAX_TABLE:
-        found.add(f"{table} is larger than {MAX_TABLE:,} bytes", "split the data set")
-        return None
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        found.add(f"{table} is not JSON ({quoted(error)})", SHAPE)
+        content = given.bounded(
+            json.loads(given.read_bytes(path, MAX_TABLE), object_pairs_hook=unique), table
+        )
+    except (ValueError, RecursionError, BadInput) as error:
+        found.add(f"{table} is not JSON that can be read ({quoted(error)})", SHAPE)
         return None
     if not isinstance(content, dict) or not isinstance(content.get("raw"), dict) or not content["raw"]:
         found.add(f"{table} has no column raw of paths", SHAPE)

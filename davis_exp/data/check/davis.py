@@ -1,12 +1,13 @@
 """What is wrong with the names and lists of a data set in DAVIS layout."""
 
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from davis_exp.data.check.findings import Clip, Survey, some
-from davis_exp.data.sources.davis import PREFERRED
+from davis_exp.data.sources.davis import PREFERRED, entry
 from davis_exp.data.sources.files import FRAME_SUFFIXES, by_number
-from davis_exp.errors import quoted
+from davis_exp.errors import BadInput, quoted
+from davis_exp.utils import given
 
 FRAMES, MASKS, LISTS = "JPEGImages", "Annotations", "ImageSets"
 Key = tuple[str, str]  # resolution, sequence
@@ -62,16 +63,21 @@ def _read_lists(found: Survey, there: set[Key]) -> _Lists:
 def _read_list(found: Survey, file: Path, labelled: set[Key]) -> dict[Key, set[str]]:
     """Frames by sequence; the resolution is empty, and so are the frames, where whole sequences are listed."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except ValueError:
-        found.add(f"{found.named(file)} is no text", "put one sequence on each line")
+        lines = given.read_lines(file)
+    except BadInput as error:
+        found.add(f"{found.named(file)} is no list ({error})", "put one sequence on each line")
         return {}
     listed: dict[Key, set[str]] = {}
     repeated: Counter[str] = Counter()
     for number, line in enumerate(lines, start=1):
         words = line.split()
-        parts = PurePosixPath(words[0].lstrip("/")).parts if words else ()
-        if ".." in parts:
+        parts = entry(line)
+        if parts is None:
+            found.add(
+                f"{found.named(file)} line {number}: {quoted(line.strip())} cannot be a file's name",
+                "correct the line",
+            )
+        elif ".." in parts:
             found.add(
                 f"{found.named(file)} line {number}: {quoted(line.strip())} leaves the folder",
                 "name what lies in it",

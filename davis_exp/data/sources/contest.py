@@ -1,6 +1,5 @@
 """The contest's layout: a `paths.json` table of frames and, where labelled, their masks."""
 
-import json
 import os
 import re
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
@@ -11,9 +10,11 @@ from davis_exp.data.cache import default_folder
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.errors import BadInput, quoted
+from davis_exp.utils import given
 
 TABLE = "paths.json"
 PLAIN = re.compile(r"[^\x00-\x1f\x7f]{1,1024}")
+INDEX = re.compile(r"[0-9]{1,9}")
 DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -85,17 +86,14 @@ def _clip(
 
 def _read_table(path: Path) -> dict[str, dict[int, str]]:
     """The columns of a `paths.json`: {column: {index: path}}, empty cells left out."""
-    try:
-        table: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise BadInput(
             f"no data set in the contest's layout at {path.parent}: looked for {TABLE}; set data.root"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path} cannot be read ({error}): it must be a JSON table of paths") from error
+        )
+    table: Any = given.read_json(path, given.TEXT)
     try:
         columns = {
-            name: {int(index): cell for index, cell in column.items() if cell is not None}
+            name: {_index(index): cell for index, cell in column.items() if cell is not None}
             for name, column in table.items()
         }
         texts = all(isinstance(cell, str) for column in columns.values() for cell in column.values())
@@ -106,6 +104,12 @@ def _read_table(path: Path) -> dict[str, dict[int, str]]:
             f'{path} must look like {{"raw": {{"0": "<clip>/00000.jpg", …}}, "annotation": {{…}}}}'
         )
     return columns
+
+
+def _index(text: str) -> int:
+    if not INDEX.fullmatch(text):
+        raise ValueError(text)
+    return int(text)
 
 
 def _locate(root: Path, name: str, column: dict[int, str]) -> dict[int, Path]:

@@ -5,8 +5,18 @@ from pathlib import Path, PurePosixPath
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence, by_number
 from davis_exp.errors import BadInput, quoted
+from davis_exp.utils import given
 
 PREFERRED = "480p"
+LONGEST = 255  # bytes of a file's name
+
+
+def entry(line: str) -> tuple[str, ...] | None:
+    """What a line of a list names, as the parts of a path; none of an empty one, None if no file can be called so."""
+    words = line.split()
+    parts = PurePosixPath(words[0].lstrip("/")).parts if words else ()
+    possible = all(len(part.encode("utf-8", "replace")) <= LONGEST and part.isprintable() for part in parts)
+    return parts if possible else None
 
 
 class DavisSource(Source):
@@ -55,15 +65,12 @@ class DavisSource(Source):
                 f"{there}; set data.root, or get data with `davis-exp data download davis2016 {self.root}`"
             )
         listed: dict[str, dict[str, list[str]]] = {}
-        try:
-            lines = lists[0].read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise BadInput(f"{lists[0]} is no list in UTF-8 ({error}): save it as UTF-8") from None
-        for number, line in enumerate(lines, start=1):
-            words = line.split()
-            if not words:
+        for number, line in enumerate(given.read_lines(lists[0]), start=1):
+            parts = entry(line)
+            if parts == ():
                 continue
-            parts = PurePosixPath(words[0].lstrip("/")).parts
+            if parts is None:
+                raise BadInput(f"{lists[0]} line {number}: {quoted(line.strip())} cannot be a file's name")
             if ".." in parts:
                 raise BadInput(
                     f"{lists[0]} line {number}: {quoted(line.strip())} leaves the folder: name what lies in it, "

@@ -2,16 +2,16 @@
 
 import re
 import struct
-from collections.abc import Iterator
 from collections.abc import Sequence as Listing
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from davis_exp import png
+from davis_exp.data.pictures import MAX_PIXELS, content_of, decoded, open_file, opened
 from davis_exp.data.resizing import halved
 from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
@@ -105,22 +105,19 @@ def read_frame(path: Path, halvings: int = 0) -> np.ndarray:
     JPEGs are halved while being decoded, which saves most of the work; the result differs from an average of four
     pixels by less than a grey level on average. Raises BadInput naming the file if it is missing or damaged.
     """
-    frame = _read_jpeg(path, halvings)
+    data = content_of(path, "frame")
+    frame = _decode_jpeg(data, halvings)
     if frame is None:
-        with opened(path, "frame") as image:
+        with decoded(data, path, "frame") as image:
             frame = halved(np.asarray(image.convert("RGB")), halvings)
     return frame
 
 
-def _read_jpeg(path: Path, halvings: int) -> np.ndarray | None:
+def _decode_jpeg(data: bytes, halvings: int) -> np.ndarray | None:
     """As `read_frame`, by OpenCV: the same pixels as Pillow's in a third of the time. None if Pillow should judge."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
     height, width, channels = _jpeg_shape(data) or (0, 0, 0)
     # Cut short, OpenCV would fill up with grey in silence; colours of other kinds it would convert otherwise.
-    if data[-2:] != JPEG_END or channels not in (1, 3) or height * width > png.MAX_PIXELS:
+    if data[-2:] != JPEG_END or channels not in (1, 3) or height * width > MAX_PIXELS:
         return None
     decoding = min(halvings, len(JPEG_HALVED) - 1)
     frame = cv2.imdecode(np.frombuffer(data, np.uint8), JPEG_HALVED[decoding])
@@ -146,21 +143,13 @@ def read_mask(path: Path) -> np.ndarray:
     luminance. Alpha is ignored, since an original file (bear/00077.png) is grey with alpha. Raises BadInput
     as `read_frame` does.
     """
-    quick = _read_grey(path)
-    if quick is not None:
-        return quick
-    with opened(path, "mask") as image:
+    data = content_of(path, "mask")
+    with suppress(BadInput):  # of other kinds, and of damaged ones, Pillow shall judge
+        return png.decode(data, path.name, foreground).view(np.uint8)
+    with decoded(data, path, "mask") as image:
         values = mask_values(image)
         inside = values != 0 if image.mode in INDEXED else foreground(values)
     return inside.view(np.uint8)
-
-
-def _read_grey(path: Path) -> np.ndarray | None:
-    """As `read_mask`, of 8-bit grey PNGs; None if Pillow should judge."""
-    try:
-        return png.decode(path.read_bytes(), path.name, foreground).view(np.uint8)
-    except (OSError, BadInput):
-        return None
 
 
 def mask_values(image: Image.Image) -> np.ndarray:
@@ -187,36 +176,12 @@ def foreground(grey: np.ndarray) -> np.ndarray:
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) from a file's header. Raises BadInput as `read_frame` does."""
-    try:
-        with path.open("rb") as file:
-            shape = _jpeg_shape(file.read(BEGINNING))
-    except OSError:
-        shape = None
+    with open_file(path, "image") as file:
+        shape = _jpeg_shape(file.read(BEGINNING))
     if shape is not None and min(shape) > 0:
         return shape[:2]
     with opened(path, "image") as image:
         return image.height, image.width
-
-
-@contextmanager
-def opened(path: Path, what: str) -> Iterator[Image.Image]:
-    """An image file, closed afterwards; whatever goes wrong with it raises BadInput naming the file.
-
-    Only its header is read before its pixels are asked for.
-    """
-    try:
-        with Image.open(path) as image:
-            yield image
-    # Damaged files make Pillow raise SyntaxError (PNG chunks) and ValueError too.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, what, error) from error
-
-
-def _unreadable(path: Path, what: str, error: Exception) -> BadInput:
-    if isinstance(error, FileNotFoundError):
-        return BadInput(f"{what} {path} is missing: restore the file, or get the data set again")
-    reason = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-    return BadInput(f"{what} {path} cannot be read ({reason}): replace the file, or get the data set again")
 
 
 def by_number(path: Path) -> tuple[int, str]:

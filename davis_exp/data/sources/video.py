@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from davis_exp.data.pictures import MAX_PIXELS
 from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources import open_source
 from davis_exp.data.sources.contest import TABLE
 from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence
 from davis_exp.errors import BadInput
+from davis_exp.utils import given
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +26,21 @@ PICTURES = (*FRAME_SUFFIXES, ".webp", ".bmp", ".tif", ".tiff")
 RATE = Fraction(24)  # pictures a second where a file does not say
 # FFmpeg's names of formats that hold each frame by itself
 FRAME_A_PACKET = {"mp4", "matroska", "webm", "gif"}
+# FFmpeg's names of the formats that are read: each holds its pictures itself, where a playlist names other files
+CONTAINERS = (
+    *("mov", "matroska", "webm", "avi", "gif", "apng", "mpegts", "mpeg", "mpegvideo", "ogg", "flv", "asf"),
+    *("yuv4mpegpipe", "h264", "hevc", "m4v", "mjpeg", "dv", "mxf", "ivf", "nut"),
+)
+OPTIONS = {
+    "format_whitelist": ",".join(CONTAINERS),
+    "protocol_whitelist": "none",  # of what a file might have opened besides itself
+    "max_pixels": str(MAX_PIXELS),
+}
+FRAMES = 1_000_000
 HIDDEN = {"vp8"}  # codecs with packets that are no frames, and nothing in the format that says which
 LOST = Fraction(1)  # seconds at a video's end that may be missing
+KEPT_BYTES = 2**29  # but no more than this of large ones
+FEWEST = 4
 KEPT = 24  # decoded frames held: more than reading ahead and a motion's neighbour ever go back
 
 
@@ -37,14 +52,15 @@ class VideoSequence(Sequence):
     any player, and after the last that can be decoded up to a second of it.
 
     Args:
-        path: anything FFmpeg reads.
+        path: a file in one of FFmpeg's formats that are in CONTAINERS.
         every: keep one frame in so many.
 
     Attributes:
         times: when each frame is shown, seconds from the first, as exact fractions.
 
     Raises:
-        BadInput: not a video, or broken. If it breaks off further on, when that frame is asked for.
+        BadInput: no local video file of a format that holds its own pictures, or a broken one. If it breaks off
+            further on, when that frame is asked for.
     """
 
     labelled = False
@@ -85,7 +101,7 @@ class VideoSequence(Sequence):
                 raise self._broken(self._next, "there are no more frames")
             self._kept[self._next] = picture
             self._next += 1
-            if len(self._kept) > KEPT:
+            if len(self._kept) > max(FEWEST, min(KEPT, KEPT_BYTES // picture.nbytes)):
                 self._kept.popitem(last=False)
         return self._kept[i]
 
@@ -127,6 +143,8 @@ class VideoSequence(Sequence):
                     return None
                 first = packet.pts if first is None else first
                 times.add(packet.pts)
+                if len(times) > FRAMES:
+                    raise BadInput(f"{self.path} has more than {FRAMES:,} frames: cut it into parts")
             # A video cut out of another may begin with frames that hang on what was cut away.
             return list(_apart(time * stream.time_base for time in sorted(times) if time >= first))
 
@@ -147,6 +165,7 @@ class VideoSequence(Sequence):
                 try:
                     for frame in packet.decode():
                         found = True
+                        self._check_size(frame.width, frame.height)
                         yield frame
                 except av.error.InvalidDataError as invalid:
                     error = invalid
@@ -158,15 +177,28 @@ class VideoSequence(Sequence):
         import av  # loads FFmpeg: only where there is a video
 
         try:
-            with av.open(str(self.path)) as container:
+            # An opened file, so that no name is taken for a protocol; of a format that leads to no other file.
+            with given.open_file(self.path) as file, av.open(file, options=OPTIONS) as container:
                 if not container.streams.video:
                     raise BadInput(f"{self.path} has no picture in it (audio only?): give a video")
-                yield container, container.streams.video[0]
-        except FileNotFoundError:
-            raise BadInput(f"no file {self.path}") from None
+                stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise BadInput(f"{self.path} cannot be decoded at all (its codec is not known here)")
+                self._check_size(stream.codec_context.width, stream.codec_context.height)
+                yield container, stream
+        except av.error.ArgumentError as error:  # what FFmpeg says of a format that is not on our list
+            raise BadInput(
+                f"{given.shown(self.path)} is no video of a kind that is read: give mp4, mov, mkv, webm, avi, gif or ts"
+            ) from error
         except (av.error.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise self._broken(self._next, reason) from error
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > MAX_PIXELS:
+            raise BadInput(
+                f"{self.path} announces {width}x{height} pixels, more than {MAX_PIXELS:,}: refused without decoding"
+            )
 
     def _broken(self, count: int, reason: str) -> BadInput:
         where = f"after frame {count}" if count else "at all"
@@ -196,7 +228,7 @@ def open_input(path: Path, every: int = 1) -> list[Sequence]:
 
     Raises BadInput if it is none of these.
     """
-    if path.is_file():
+    if not path.is_dir() and path.exists():
         if path.suffix.lower() in PICTURES:
             return [_pictures(path.stem, [path])]
         return [VideoSequence(path, every)]
@@ -205,6 +237,9 @@ def open_input(path: Path, every: int = 1) -> list[Sequence]:
     if (path / "ImageSets").is_dir() or list(path.glob(f"{TABLE}")) or list(path.glob(f"*/{TABLE}")):
         return open_source(path).sequences("test")
     pictures = sorted((p for p in path.iterdir() if p.suffix.lower() in PICTURES), key=_natural)
+    for picture in pictures:
+        if not picture.is_file():
+            raise BadInput(f"{given.shown(picture)} is no file that can be read: take it out of the folder")
     if not pictures:
         raise BadInput(
             f"{path} holds no pictures ({', '.join(PICTURES)}) and no data set: give a video or frames"

@@ -1,0 +1,80 @@
+"""Picture files, which may be anybody's: a file indeed, of a kind that is read, and no larger than any picture."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+from PIL import Image, UnidentifiedImageError
+
+from davis_exp.errors import BadInput, brief
+from davis_exp.utils import given
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow's names
+MAX_PIXELS = 2**26  # of a picture: 8192 x 8192
+MAX_BYTES = 2**28
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    OverflowError,
+    struct.error,
+    MemoryError,
+)  # what Pillow raises of a file
+
+
+@contextmanager
+def opened(path: Path, what: str) -> Iterator[Image.Image]:
+    """An image file, closed afterwards; whatever goes wrong with it raises BadInput naming the file.
+
+    Only its header is read before its pixels are asked for; from that, one of more than MAX_PIXELS is refused.
+    """
+    with open_file(path, what) as file, decoded(file, path, what) as image:
+        yield image
+
+
+@contextmanager
+def decoded(content: bytes | IO[bytes], path: Path, what: str) -> Iterator[Image.Image]:
+    """As `opened`, of what is in its file already."""
+    try:
+        with Image.open(
+            BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS
+        ) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BadInput(
+                    f"{what} {given.shown(path)} announces {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}: "
+                    "refused without decoding"
+                )
+            yield image
+    except (*DAMAGED, Image.DecompressionBombError) as error:
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else brief(error)
+        raise _unreadable(path, what, reason) from error
+
+
+def open_file(path: Path, what: str) -> IO[bytes]:
+    """A picture's file, which is a file indeed, and no larger than any picture. Raises BadInput."""
+    try:
+        return given.open_file(path, MAX_BYTES)
+    except BadInput as error:
+        if not path.exists():
+            raise BadInput(
+                f"{what} {given.shown(path)} is missing: restore the file, or get the data set again"
+            ) from None
+        raise _unreadable(path, what, str(error)) from error
+
+
+def content_of(path: Path, what: str) -> bytes:
+    """The bytes of a picture's file. Raises BadInput as `read_frame` does."""
+    with open_file(path, what) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise _unreadable(path, what, error.strerror or "no reason given") from error
+
+
+def _unreadable(path: Path, what: str, reason: str) -> BadInput:
+    return BadInput(
+        f"{what} {given.shown(path)} cannot be read ({reason}): replace the file, or get the data set again"
+    )
