@@ -43,6 +43,9 @@ class CannotWrite(Exception):
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WRITING = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
+PART = re.compile(
+    r"(^|/)\.([^/]+?)\.[0-9a-f]{8}\.part(\.\w+)?(?=/|$)"
+)  # utils/written: what will be called \2
 SHARED = re.compile(r"shared memory|/dev/shm|killed by signal: Bus error|/torch_\d+_\d+")
 
 
@@ -65,7 +68,7 @@ def cannot_write(error: BaseException, path: object = None) -> CannotWrite | Non
         if number is None and not isinstance(seen, BadInput):
             number = next((n for n in WRITING if os.strerror(n) in text), None)
         if number in WRITING:
-            where = path or getattr(seen, "filename", None) or "a file"
+            where = PART.sub(r"\1\2", str(path or getattr(seen, "filename", None) or "a file"))
             free = (
                 f"; {_free(where)} free there: make room, or choose another place" if number in FULL else ""
             )

@@ -43,6 +43,7 @@ class VideoWriter:
         self.path = path
         self._whole = contextlib.ExitStack()
         self._container: Any = None
+        self._failure: OSError | None = None
         self._stream: Any = None
 
     def __enter__(self) -> "VideoWriter":
@@ -72,7 +73,19 @@ class VideoWriter:
                 self._container.close()
 
     def add(self, picture: np.ndarray, time: Fraction) -> None:
-        """Adds (H, W, 3) or, with a transparent background, (H, W, 4) uint8, shown from `time` (seconds) on."""
+        """Adds (H, W, 3) or, with a transparent background, (H, W, 4) uint8, shown from `time` (seconds) on.
+
+        Raises OSError where it cannot be written, then and from then on: FFmpeg crashes when it is asked again.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._add(picture, time)
+        except OSError as error:
+            self._failure = error
+            raise
+
+    def _add(self, picture: np.ndarray, time: Fraction) -> None:
         import av
 
         height, width = picture.shape[:2]

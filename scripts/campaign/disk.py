@@ -41,6 +41,8 @@ def cases(scratch: Path) -> Iterator[Case]:
     checkpoint = run / "checkpoints/best.ckpt"
     finished(["data", "generate", "truth", "--train", "4", "--test", "1"], scratch)
     frames = next((scratch / "truth/JPEGImages").glob("*/test-000"))
+    results = scratch / "results"
+    shutil.copytree(next((scratch / "truth/Annotations").glob("*/test-000")), results / "test-000")
     commands: dict[str, list[object]] = {
         "predict a folder": ["predict", checkpoint, frames, "-o", "out"],
         "predict a film": ["predict", checkpoint, frames, "-o", "out.mp4"],
@@ -48,7 +50,7 @@ def cases(scratch: Path) -> Iterator[Case]:
         "export": ["export", checkpoint, "-o", "e.safetensors"],
         "report": ["report", run, "-o", "r.html"],
         "leaderboard": ["leaderboard", run, "--html", "b.html"],
-        "score": ["score", run / "results", scratch / "truth", "--json", "s.json"],
+        "score": ["score", results, scratch / "truth", "--json", "s.json"],
         "data generate": ["data", "generate", "g", "--train", "4", "--test", "2"],
         "test": ["test", f"checkpoint={checkpoint}", "data=generated", "data.train=4", "data.test=1"],
         "train": ["train", *TINY, "data.workers=0"],
@@ -81,9 +83,8 @@ def full(scratch: Path, commands: dict[str, list[object]]) -> Iterator[Case]:
                     with contextlib.suppress(ValueError):
                         if json.loads(status.read_text())["state"] == "running":
                             return "status.json says running"
-                return one_line(outcome, (1,)) or (
-                    None if "free there" in outcome.err or outcome.code == 0 else outcome.last
-                )
+                said = outcome.code == 0 or "free there" in outcome.err
+                return one_line(outcome, (1,)) or (None if said else outcome.last)
 
         yield Case(f"disk of {size}", name, run, skip=NO_MOUNT)
     for name, argv in commands.items():
@@ -124,6 +125,7 @@ def checkpoints_on_a_full_disk(scratch: Path) -> Iterator[Case]:
                     torch.load(path, map_location="cpu", weights_only=True)
                 if parts := list(folder.rglob("*.part*")):
                     return f"left {parts[0].name}"
+                outcome.seconds = 0.0  # a whole training may take its time
                 return one_line(outcome, (1,))
 
         yield Case(f"disk of {size} MB", "train", run, skip=NO_MOUNT)
@@ -131,12 +133,8 @@ def checkpoints_on_a_full_disk(scratch: Path) -> Iterator[Case]:
 
 def readers(scratch: Path, commands: dict[str, list[object]]) -> Iterator[Case]:
     """Standard output that is closed, full, or read by somebody who leaves."""
-    results = {
-        "train": "runs/*/*/score.json",
-        "test": "runs/*/*/score.json",
-        "score": "s.json",
-        "predict a folder": "out/masks",
-    }
+    wanted = {"train": "runs/*/*/score.json", "test": "runs/*/*/score.json", "score": "s.json"}
+    wanted["predict a folder"] = "out/masks"
     for name, argv in commands.items():
         if name in ("predict a film", "predict, cut out"):
             continue
@@ -148,8 +146,8 @@ def readers(scratch: Path, commands: dict[str, list[object]]) -> Iterator[Case]:
                 code, err = _with_reader(argv, folder, how)
                 if code != 0 or "Traceback" in err or "Exception" in err:
                     return f"exit {code}: {err[-200:]}"
-                wanted = results.get(name)
-                return None if wanted is None or list(folder.glob(wanted)) else f"{wanted} is not there"
+                missing = name in wanted and not list(folder.glob(wanted[name]))
+                return f"{wanted[name]} is not there" if missing else None
 
             yield Case(f"stdout: {how}", name, run)
 
