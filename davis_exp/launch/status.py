@@ -21,7 +21,7 @@ ERROR = "error.txt"  # the traceback of a run that failed inside
 KEPT = ("job", "overrides", "identity", "limit", "attempts", "seconds")  # by a run that is gone on with
 
 LOCK = ".lock"
-PATIENCE = 5
+PATIENCE = 40  # times 50 ms: `held` of another process has it for a moment, longer on a loaded machine
 
 _locks: dict[Path, IO[str]] = {}
 
@@ -41,7 +41,7 @@ def lock(folder: Path) -> None:
             break
         except BlockingIOError:
             if attempt < PATIENCE - 1:
-                time.sleep(0.05)  # `held` has it for a moment
+                time.sleep(0.05)
     else:
         file.seek(0)
         owner = file.read().strip() or "unknown"
