@@ -33,7 +33,7 @@ class StabilisedFlow(DisFlow):
 
     Args:
         clip: at 8 times their `median`, which shows whatever moves at all, parallax too, in nearly full colour; or at
-            their 99th `percentile`, which keeps the order of speeds.
+            their 99th `percentile`, which keeps the order of speeds. A config that does not say means the median.
         settings: those of `DisFlow`, with which it shares its cache.
 
     Raises:
