@@ -4,6 +4,7 @@ Nothing is imported before it is needed: help, completion and `--cfg job` load n
 """
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -124,6 +125,9 @@ def _answered(arguments: list[str]) -> int:
         say("interrupted")
         return 0 if agent.inside() else 130  # a W&B agent stops runs so, and gives up after a few failures
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            say(f"{quoted(error.filename)}: {(error.strerror or '').lower()}; give another path")
+            return BadInput.exit_code
         refused = cannot_write(error)
         if refused is None:
             raise

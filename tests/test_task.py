@@ -94,11 +94,12 @@ def logged(trainer):
 @pytest.mark.parametrize(
     ("settings", "looked_at"),
     [
-        ((), {1, 10, 20, 25}),  # the first, every tenth, the last
-        (("trainer.log_every_n_steps=7",), {1, 7, 10, 14, 20, 21, 25}),
-        (("trainer.log_every_n_steps=0",), {1, 10, 20, 25}),
+        # The first, every tenth, the one that a checkpoint is kept after, the last.
+        ((), {1, 10, 20, 24, 25}),
+        (("trainer.log_every_n_steps=7",), {1, 7, 10, 14, 20, 21, 24, 25}),
+        (("trainer.log_every_n_steps=0",), {1, 10, 20, 24, 25}),
         (("trainer.log_every_n_steps=4", "trainer.accumulate_grad_batches=2"), {1, 8, 10, 16, 20, 24, 25}),
-        (("trainer.max_steps=13",), {1, 10, 13}),
+        (("trainer.max_steps=13",), {1, 10, 12, 13}),
     ],
 )
 def test_between_the_steps_that_are_asked_for_nothing_waits_for_the_loss(train, settings, looked_at):
@@ -132,7 +133,7 @@ def test_the_same_is_logged_as_if_every_step_were(train, every, accumulated, lim
         (1, (), 1),
         (2, ("trainer.log_every_n_steps=50",), 10),
         (2, ("trainer.log_every_n_steps=3",), 3),
-        (22, (), 25),
+        (22, (), 24),  # seen where a checkpoint was to be kept before the last batch
         (2, ("trainer.accumulate_grad_batches=5",), 2),
     ],
 )

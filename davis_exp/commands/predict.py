@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"{args.out}: --soft and --cutout write files; give a folder as -o")
     if not args.overwrite and (args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir()))):
         raise BadInput(f"{args.out} is there already; choose another -o, or --overwrite")
+    if args.out.is_file() and not alone:
+        raise BadInput(f"{args.out} is a file: give a folder as -o, or a video's name ({', '.join(FORMATS)})")
     sequences = open_input(Path(given), args.every)
     if alone and len(sequences) > 1:
         raise BadInput(f"{given} holds {len(sequences)} sequences: give a folder as -o")

@@ -30,7 +30,9 @@ def claim(sweep: Path, identity: str, overrides: Sequence[str], number: int) -> 
                 return folder
             if record.get("state") == "queued" and "identity" not in record:
                 waiting.append((folder, record))
-        same = [folder for folder, record in waiting if sorted(record["overrides"]) == sorted(overrides)]
+        same = [
+            folder for folder, record in waiting if sorted(record.get("overrides") or []) == sorted(overrides)
+        ]
         same += [folder for folder, _ in waiting if folder.name == str(number)]
         folder = same[0] if same else _new(sweep, number)
         _record(folder, overrides, identity=identity)
@@ -40,7 +42,7 @@ def claim(sweep: Path, identity: str, overrides: Sequence[str], number: int) -> 
 def queue(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
     """Give each of the jobs to come, known by its overrides, a folder in `sweep` that says so."""
     with _alone(sweep):
-        there = [sorted(status.read(folder).get("overrides", [])) for folder in folders(sweep)]
+        there = [sorted(status.read(folder).get("overrides") or []) for folder in folders(sweep)]
         for number, overrides in enumerate(jobs):
             if sorted(overrides) not in there:
                 _record(_new(sweep, number), overrides)

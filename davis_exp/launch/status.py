@@ -16,6 +16,7 @@ from davis_exp.errors import BadInput, OverBudget, cannot_write
 from davis_exp.runs import status as stored
 from davis_exp.runs.status import STATES, STATUS, update
 from davis_exp.runs.status import known as read
+from davis_exp.utils import given
 
 ERROR = "error.txt"  # the traceback of a run that failed inside
 KEPT = ("job", "overrides", "identity", "limit", "attempts", "seconds")  # by a run that is gone on with
@@ -34,7 +35,10 @@ def lock(folder: Path) -> None:
     folder = folder.resolve()
     if folder in _locks:
         return
-    file = (folder / LOCK).open("a+")
+    path = folder / LOCK
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{path} is no file: take it away, or start another run")
+    file = path.open("a+")
     for attempt in range(PATIENCE):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,10 +62,10 @@ def lock(folder: Path) -> None:
 def held(folder: Path) -> bool:
     """Whether a process, perhaps this one, has the run in `folder`."""
     try:
-        with (folder / LOCK).open() as file:
+        with given.open_file(folder / LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
-    except FileNotFoundError:
+    except BadInput:  # there is none, or somebody has put something else there
         return False
     except BlockingIOError:
         return True

@@ -14,7 +14,7 @@ from davis_exp.utils import written
 def write_text(path: Path, text: str) -> None:
     """Write a file, whole or not at all, and the folders it lies in. Raises CannotWrite."""
     try:
-        written.write_text(path, text)
+        written.write_bytes(path, text.encode("utf-8", "backslashreplace"))  # names of files may be no text
     except OSError as error:
         raise cannot_write(error, path) or CannotWrite(f"cannot write {path}: {error.strerror}") from error
 

@@ -9,6 +9,7 @@ from davis_exp.errors import BadInput, quoted
 from davis_exp.utils import given
 
 METRICS = "metrics.csv"
+LARGEST = 1e30  # of a value or step; what is larger cannot be drawn
 Curves = dict[str, list[tuple[float, float]]]  # name → (step, value)
 
 
@@ -38,4 +39,4 @@ def _number(text: object) -> float | None:
         value = float(text) if isinstance(text, str) and text else math.nan
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) < LARGEST else None

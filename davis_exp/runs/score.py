@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from davis_exp.metrics.protocols import FrameScores
 
 SCORE = "score.json"
-LARGEST = 256 * given.MB  # a million frames
+LARGEST = given.TEXT  # half a million frames
 EXACT = 1e-6  # how far a mean may be from that of its frames: they are rounded nowhere
 PARTS = ("contest", "davis2016", "all_frames", "sequences")
 ABOUT = {  # what results say of themselves, and what it must be
@@ -39,6 +39,10 @@ def read(path: Path) -> dict[str, Any]:
     name = given.shown(file)
     if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in PARTS):
         raise BadInput(f"{name} is no score: make one with davis-exp score RESULTS TRUTH --json {SCORE}")
+    if unprintable := next((name for name in content["sequences"] if not name.isprintable()), None):
+        raise BadInput(
+            f"{name}: a sequence is called {quoted(unprintable)}: give it a name that can be printed"
+        )
     frames = {
         sequence: _frames(own, f"{name}: {quoted(sequence)}")
         for sequence, own in content["sequences"].items()
@@ -67,7 +71,8 @@ def _frames(own: Any, name: str) -> "tuple[list[str], list[FrameScores]]":
 
     raw = own.get("raw") if isinstance(own, dict) else None
     ids = own.get("frames") if isinstance(own, dict) else None
-    if not isinstance(raw, dict) or not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
+    printable = isinstance(ids, list) and all(isinstance(i, str) and i.isprintable() for i in ids)
+    if not isinstance(raw, dict) or not isinstance(ids, list) or not printable:
         raise BadInput(f"{name} has no scores of its frames; score the results again")
     columns = []
     for key in FrameScores._fields:

@@ -80,6 +80,11 @@ def read_json(path: Path, limit: int = SMALL) -> Any:
 
 def parse_json(text: str | bytes, name: str) -> Any:
     """JSON as plain values. Raises BadInput, calling it `name`."""
+    letters = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if (
+        letters.count(b",") + letters.count(b"[") + letters.count(b"{") > ITEMS
+    ):  # before memory is taken for them
+        raise BadInput(f"{name}: more than {ITEMS:,} values: refused")
     try:
         return bounded(json.loads(text), name)
     except RecursionError:
@@ -88,7 +93,7 @@ def parse_json(text: str | bytes, name: str) -> Any:
         raise BadInput(f"{name} is not JSON: {quoted(error)}") from error
 
 
-def read_yaml(path: Path, limit: int = SMALL) -> Any:
+def read_yaml(path: Path, limit: int = MB // 2) -> Any:
     """What a YAML file holds, without tags and aliases, as `bounded`. Raises BadInput."""
     name, text = shown(path), read_text(path, limit)
     try:

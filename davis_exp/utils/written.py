@@ -18,9 +18,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write a file at; it takes `path`'s place when the block ends well.
 
     On any error, a kill or a full disk whatever was at `path` stays whole. The temporary name keeps the suffix, which
-    some libraries go by. What earlier writers of `path` were killed over is swept away. Folders above are made.
+    some libraries go by. What earlier writers of `path` were killed over is swept away. Folders above are made. A link
+    stays one, and what is no file (a pipe, /dev/null) is written to itself.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with _part(path, folder=False) as part:
         yield part

@@ -120,12 +120,12 @@ def disturbed(argv: list[Any], folder: Path, number: int, how: str, delay: float
         "DAVIS_EXP_CACHE": str(folder.parent / "cache"),
         "OMP_NUM_THREADS": "1",
     }
-    with open(folder / "out", "wb") as out:
+    with open(folder / "printed", "wb") as out:
         process = spawn(argv, folder, stdout=out, stderr=subprocess.STDOUT, env=env)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(delay)
         if how == "kill while writing":
-            while process.poll() is None and not any(path.name != "out" for path in folder.rglob("*.part*")):
+            while process.poll() is None and not any(folder.rglob("*.part*")):
                 time.sleep(0.001)
             time.sleep(delay % 0.05)
         with contextlib.suppress(ProcessLookupError):
@@ -165,7 +165,7 @@ def torn(folder: Path) -> str | None:
     from PIL import Image
 
     for path in folder.rglob("*"):
-        if not path.is_file() or ".part" in str(path) or path.name == "out":
+        if not path.is_file() or ".part" in str(path) or path.name == "printed":
             continue
         try:
             if path.suffix == ".ckpt":

@@ -129,3 +129,12 @@ def test_status_is_json_that_others_can_read(tmp_path: Path) -> None:
     with status.RunStatus(tmp_path, name="café"):
         pass
     assert json.loads((tmp_path / "status.json").read_text())["name"] == "café"
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_lock_locks_nothing(tmp_path):
+    status.update(tmp_path, state="running")
+    os.mkfifo(tmp_path / status.LOCK)
+    assert status.current(tmp_path)["state"] == "interrupted"
+    with pytest.raises(BadInput, match="is no file"):
+        status.lock(tmp_path)

@@ -1,6 +1,8 @@
 import csv
 
-from davis_exp.tracking.csv import MetricsCsv
+import pytest
+
+from davis_exp.tracking.csv import MetricsCsv, forget_after
 
 
 def rows(folder):
@@ -24,11 +26,6 @@ def test_a_resumed_run_goes_on_in_the_same_file(tmp_path):
 
 def test_it_is_written_in_the_runs_own_folder(tmp_path):
     assert MetricsCsv(str(tmp_path)).log_dir.rstrip("/") == str(tmp_path)
-
-
-import pytest
-
-from davis_exp.tracking.csv import forget_after
 
 
 def test_what_will_be_logged_again_is_taken_out(tmp_path):

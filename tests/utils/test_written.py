@@ -101,3 +101,18 @@ def test_what_cannot_be_written_is_said_in_a_line():
     assert "set data.workers=0" in str(cannot_write(bus))
     assert cannot_write(ValueError("no")) is None
     assert cannot_write(OSError(errno.ENOENT, "No such file or directory", "x")) is None
+
+
+def test_a_link_stays_one_and_what_is_no_file_is_written_to(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    written.write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    written.write_text(tmp_path / "pipe", "through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    written.write_text(tmp_path.__class__("/dev/null"), "x")

@@ -186,6 +186,7 @@ def _number(value: int | None) -> str:
 
 def _float(text: str) -> float | None:
     try:
-        return float(text)
+        value = float(text)
+        return value if abs(value) < 1e30 else None  # what is larger, or none, cannot be drawn
     except ValueError:
         return None
