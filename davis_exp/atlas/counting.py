@@ -175,8 +175,9 @@ class _Counter:
             except (BadInput, ValueError, *budget.CANNOT_RUN_EMPTY) as error:
                 self._known[key] = error
         known = self._known[key]
-        if isinstance(known, BadInput | ValueError):
-            raise type(known)(str(known))
+        for kind in (BadInput, ValueError):
+            if isinstance(known, kind):
+                raise kind(str(known))
         if isinstance(known, Exception):
             raise known
         return known
