@@ -12,8 +12,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple, NoReturn
 
-from davis_exp import __version__, config
-from davis_exp.errors import BadInput, CannotWrite, OverBudget, cannot_write, quoted
+from davis_exp import __version__, config, terminal
+from davis_exp.errors import BadInput, OverBudget, cannot_write, quoted
 from davis_exp.tracking import agent
 
 
@@ -106,6 +106,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.getcwd() not in sys.path
     ):  # as `python -m` has it, so that a user's own classes are found either way
         sys.path.append(os.getcwd())
+    with terminal.unbreakable():
+        return _answered(arguments)
+
+
+def _answered(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments)
     except BadInput as error:
@@ -115,16 +120,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error.table, flush=True)
         say(str(error))
         return error.exit_code
-    except CannotWrite as error:
-        say(str(error))
-        return error.exit_code
     except KeyboardInterrupt:
         say("interrupted")
         return 0 if agent.inside() else 130  # a W&B agent stops runs so, and gives up after a few failures
-    except BrokenPipeError:  # `davis-exp leaderboard … | head`: nobody is reading any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
+    except Exception as error:
         refused = cannot_write(error)
         if refused is None:
             raise

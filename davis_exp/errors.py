@@ -1,6 +1,8 @@
 """The two ways a run is refused. Each prints as one line and ends the program with its own exit code."""
 
 import errno
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -39,18 +41,40 @@ class CannotWrite(Exception):
     exit_code = 1
 
 
-WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+WRITING = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
+PART = re.compile(
+    r"(^|/)\.([^/]+?)\.[0-9a-f]{8}\.part(\.\w+)?(?=/|$)"
+)  # utils/written: what will be called \2
+SHARED = re.compile(r"shared memory|/dev/shm|killed by signal: Bus error|/torch_\d+_\d+")
 
 
-def cannot_write(error: OSError, path: object = None) -> CannotWrite | None:
-    """What the user is told of `error` where it comes from writing; None for any other OSError."""
-    if error.errno not in WRITING:
-        return None
-    where = path or error.filename or "a file"
-    free = ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        free = f"; {_free(where)} free there: make room, or choose another place"
-    return CannotWrite(f"cannot write {where}: {(error.strerror or str(error)).lower()}{free}")
+def cannot_write(error: BaseException, path: object = None) -> CannotWrite | None:
+    """What the user is told of `error` where it, or what it came from, is the disk's; None for any other.
+
+    Libraries hide what the system said in errors of their own; then its text is looked for.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, CannotWrite):
+            return seen
+        text = str(seen)
+        if isinstance(seen, RuntimeError | OSError) and SHARED.search(text):
+            return CannotWrite(
+                "shared memory (/dev/shm) is too small for what loader processes hand over: set data.workers=0, or make "
+                "it larger"
+            )
+        number = seen.errno if isinstance(seen, OSError) else None
+        if number is None and not isinstance(seen, BadInput):
+            number = next((n for n in WRITING if os.strerror(n) in text), None)
+        if number in WRITING:
+            where = PART.sub(r"\1\2", str(path or getattr(seen, "filename", None) or "a file"))
+            free = (
+                f"; {_free(where)} free there: make room, or choose another place" if number in FULL else ""
+            )
+            return CannotWrite(f"cannot write {where}: {os.strerror(number).lower()}{free}")
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def _free(where: object) -> str:

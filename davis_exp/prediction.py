@@ -85,8 +85,6 @@ class Predictor:
         times = getattr(sequence, "times", None) or [Fraction(i, 24) for i in range(len(sequence))]
         folder = output.path.parent if output.alone else output.path
         folder.mkdir(parents=True, exist_ok=True)
-        if not output.alone:
-            _clear(folder)
         video = output.path if output.alone else folder / "overlay.mp4"
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(progress_bar(sequence.name))
@@ -184,11 +182,15 @@ def same_pixels(trained: tuple[int, int] | None, own: tuple[int, int]) -> tuple[
     return height, width
 
 
-def _clear(folder: Path) -> None:
-    """Leave nothing of what an earlier, perhaps longer, video left in `folder`."""
-    (folder / "cutout.webm").unlink(missing_ok=True)
-    for picture in [*folder.glob("masks/*.png"), *folder.glob("cutout/*.png")]:
-        picture.unlink()
+def clear(folder: Path) -> None:
+    """Leave nothing of what an earlier prediction with other options left in `folder`."""
+    for name in ("overlay.mp4", "cutout.webm"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("masks", "cutout"):
+        for picture in (folder / name).glob("*.png"):
+            picture.unlink()
+        with contextlib.suppress(OSError):  # somebody has put something there
+            (folder / name).rmdir()
 
 
 def _write(folder: Path, i: int, mask: np.ndarray) -> None:

@@ -115,14 +115,21 @@ class SegmentationTask(pl.LightningModule):
         self._unseen.append((batch_idx, self._loss))
         if not self._asked_for(batch_idx):
             return
+        loss = self.look_at_losses()
+        assert loss is not None
+        loss = torch.stack(ranks.gathered(loss)).mean()
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+
+    def look_at_losses(self) -> Tensor | None:
+        """The last batch's loss, on the CPU; None where all have been looked at. Raises BadInput if one is not finite."""
+        if not self._unseen:
+            return None
         losses = torch.stack([loss for _, loss in self._unseen]).cpu()
         bad = [i for i, finite in enumerate(torch.isfinite(losses).tolist()) if not finite]
         if bad:
             self._refuse_divergence(self._unseen[bad[0]][0], float(losses[bad[0]]))
         self._unseen.clear()
-        loss = losses[-1]
-        loss = torch.stack(ranks.gathered(loss)).mean()
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+        return losses[-1]
 
     def _refuse_divergence(self, batch_idx: int, loss: float) -> None:
         """Keep the first batch whose loss is not finite, for looking at, and raise BadInput."""

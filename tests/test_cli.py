@@ -179,7 +179,8 @@ class TestPlainCommand:
 
     def test_a_reader_that_goes_away_is_no_traceback(self, tmp_path: Path) -> None:
         (tmp_path / "score.py").write_text(
-            "def add_arguments(parser): pass\ndef run(args):\n    while True: print('line' * 1000)\n"
+            "def add_arguments(parser): pass\n"
+            "def run(args):\n    for _ in range(3000): print('line' * 1000)\n    return 0\n"
         )
         code = (
             "import sys, davis_exp.commands; davis_exp.commands.__path__.insert(0, sys.argv.pop(1));"

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from rich.console import Console
 
 from davis_exp import terminal
@@ -95,3 +96,18 @@ def test_scores_in_percent():
     assert "swan 2 50.00 25.00 - 12.50" in said
     assert "all 2 50.00 25.00 - 12.50" in said
     assert "everything 10.00" in said
+
+
+@pytest.mark.parametrize("how", ["| head -c 1", ">&-", "> /dev/full"])
+def test_no_reader_is_needed(how, tmp_path):
+    code = (
+        "from davis_exp.terminal import unbreakable\nimport os, sys\nwith unbreakable():\n"
+        "    for _ in range(5000): print('line' * 100)\n    sys.stdout.isatty()\n"
+        "    open('done', 'w').write('whole')\nsys.exit(7)"
+    )
+    shell = f'set -o pipefail; "$0" -c "$1" {how}'
+    done = subprocess.run(
+        ["bash", "-c", shell, sys.executable, code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (7, "")
+    assert (tmp_path / "done").read_text() == "whole"

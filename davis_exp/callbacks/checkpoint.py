@@ -113,6 +113,9 @@ class RunCheckpoint(ModelCheckpoint):
     # ---- what ---------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        task: Any = trainer.lightning_module
+        if trainer.state.fn == "fit" and hasattr(task, "look_at_losses"):
+            task.look_at_losses()  # keeps the batch that broke them, before the weights are looked at
         if not all(torch.isfinite(p).all() for p in trainer.lightning_module.parameters()):
             raise BadInput(
                 f"the weights hold NaN at step {trainer.global_step}: training has diverged; lower optimizer.lr or set "

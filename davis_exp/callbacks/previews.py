@@ -16,6 +16,7 @@ from davis_exp.inference import predict
 from davis_exp.metrics.jaccard import jaccard
 from davis_exp.results.overlay import compared, overlay
 from davis_exp.tracking.images import log_image
+from davis_exp.utils import written
 
 WIDTH = 320  # pixels of a column, and of a picture's longer side
 BAND = 24  # pixels of a line of text above a picture, where it covers nothing however small frames are
@@ -55,7 +56,10 @@ class Previews(pl.Callback):
         sheet = np.concatenate([self._row(sequence, pl_module) for sequence in held_out])
         path = Path(trainer.default_root_dir) / "previews" / f"step-{trainer.global_step:06d}.png"
         path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+        picture = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[
+            1
+        ]  # imwrite fails without a word
+        written.write_bytes(path, picture.tobytes())
         caption = f"epoch {trainer.current_epoch}: frame, truth, prediction"
         log_image(trainer.loggers, "previews", path, trainer.global_step, caption)
 

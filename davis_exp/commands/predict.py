@@ -1,11 +1,13 @@
 """davis-exp predict: a checkpoint on any video → masks and an overlay video."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from davis_exp import zoo
 from davis_exp.commands.options import add_allow
 from davis_exp.errors import BadInput
+from davis_exp.utils import written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from davis_exp.data.sources.video import open_input
-    from davis_exp.prediction import Output, Predictor
+    from davis_exp.prediction import Output, Predictor, clear
     from davis_exp.results.video import FORMATS
 
     if len(args.given) > 2:
@@ -68,11 +70,27 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"{given} holds {len(sequences)} sequences: give a folder as -o")
     predictor = Predictor(checkpoint, size=size, device=args.device, allow=args.allow)
     print(f"model: {checkpoint}", flush=True)
-    for sequence in sequences:
-        out = args.out if len(sequences) == 1 else args.out / sequence.name
-        output = Output(out, alone=alone, threshold=args.threshold, soft=args.soft, cutout=args.cutout)
-        count = predictor.write(sequence, output)
-        print(f"{sequence.name}: {count} frames → {out}", flush=True)
+    broken: BadInput | None = None
+    with contextlib.ExitStack() as stack:
+        # What is in OUT is whole: it is put there when everything is done, and a killed run leaves it as it was.
+        new = args.out if alone else stack.enter_context(written.atomic_folder(args.out, beside=True))
+        for sequence in sequences:
+            below = "" if len(sequences) == 1 else sequence.name
+            output = Output(
+                new / below, alone=alone, threshold=args.threshold, soft=args.soft, cutout=args.cutout
+            )
+            try:
+                count = predictor.write(sequence, output)
+            except BadInput as error:  # a video that breaks off: what there is of it is kept
+                if alone or not any(new.rglob("*.png")):
+                    raise
+                broken = error
+                break
+            print(f"{sequence.name}: {count} frames → {args.out / below}", flush=True)
+            if not alone:
+                clear(args.out / below)
+    if broken is not None:
+        raise broken
     return 0
 
 

@@ -1,16 +1,22 @@
 """Motion without the camera's: what is left of optical flow once a homography has explained the background."""
 
+from typing import Any, Literal, get_args
+
 import cv2
 import numpy as np
 
 from davis_exp.data.flow import DisFlow
 from davis_exp.data.sequences import Sequence
+from davis_exp.errors import BadInput
+
+Clip = Literal["median", "percentile"]
 
 FORMAT = 1  # of what `residual` gives; another number makes what was kept of it unknown
 POINTS = 48  # of the grid that the camera's motion is fitted to, along the longer side
 NEAR = 0.004  # of the longer side: how far a point may lie from where the camera's motion takes it
 ENOUGH = 0.3  # of the points, to believe a fit
 BRIGHT = 8.0  # times the median residual is as fast as a picture shows
+FASTEST = 99.0  # percent of the residuals are slower than a picture shows
 LEAST = 0.005  # of the longer side: slower than this is not stretched to full colour; it is mostly noise
 
 
@@ -22,17 +28,31 @@ class StabilisedFlow(DisFlow):
     camera that turns or zooms, and for scenes that are flat or far away; in others parallax remains. Where too few
     points agree the median of the flow takes its place.
 
-    Pictures of motion are stretched by their fastest pixel: residuals are clipped at a multiple of their median, so
-    that one wild vector does not make everything else pale. Args: those of `DisFlow`, with which it shares its cache.
+    Pictures of motion are stretched by their fastest pixel: residuals are clipped, so that one wild vector does not make
+    everything else pale.
+
+    Args:
+        clip: at 8 times their `median`, which shows whatever moves at all, parallax too, in nearly full colour; or at
+            their 99th `percentile`, which keeps the order of speeds. A config that does not say means the median.
+        settings: those of `DisFlow`, with which it shares its cache.
+
+    Raises:
+        BadInput: as `DisFlow`; an unknown clip.
     """
+
+    def __init__(self, clip: Clip = "median", **settings: Any) -> None:
+        if clip not in get_args(Clip):
+            raise BadInput(f"flow.clip must be {' or '.join(get_args(Clip))}, got {clip!r}")
+        super().__init__(**settings)
+        self.clip: Clip = clip
 
     def vectors(self, sequence: Sequence, i: int) -> np.ndarray | None:
         flow = super().vectors(sequence, i)
-        return None if flow is None else clipped(residual(flow))
+        return None if flow is None else clipped(residual(flow), self.clip)
 
     def identity(self, sequence: Sequence, i: int) -> object:
         same = super().identity(sequence, i)
-        return None if same is None else ("stabilised", FORMAT, same)
+        return None if same is None else ("stabilised", FORMAT, self.clip, same)
 
 
 def residual(flow: np.ndarray) -> np.ndarray:
@@ -55,10 +75,11 @@ def residual(flow: np.ndarray) -> np.ndarray:
     return (flow - moved).astype(np.float32)
 
 
-def clipped(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (2, h, w) none of which is longer than `BRIGHT` times their median length, or a little motion."""
+def clipped(vectors: np.ndarray, clip: Clip = "median") -> np.ndarray:
+    """Vectors (2, h, w) none of which is longer than their lengths' measure `clip`, or a little motion."""
     speed = np.hypot(*vectors)
-    most = max(BRIGHT * float(np.median(speed)), LEAST * max(speed.shape))
+    usual = BRIGHT * np.median(speed) if clip == "median" else np.percentile(speed, FASTEST)
+    most = max(float(usual), LEAST * max(speed.shape))
     return vectors * np.minimum(1, most / np.maximum(speed, 1e-6)).astype(np.float32)
 
 

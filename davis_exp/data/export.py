@@ -1,7 +1,6 @@
 """Write sequences of any source as a data set on disk. No torch here."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Listing
@@ -15,7 +14,7 @@ from davis_exp.data.pictures import MAX_BYTES
 from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources.contest import TABLE
 from davis_exp.errors import BadInput
-from davis_exp.utils import given
+from davis_exp.utils import given, written
 
 Progress = Callable[[list[Sequence]], Iterable[Sequence]]
 
@@ -126,14 +125,5 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, renamed to `folder` when all went well and removed otherwise."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder} is not empty: give a new folder, or remove this one first")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    new = folder.parent / f".{folder.name}.{os.getpid()}.part"
-    new.mkdir()
-    try:
+    with written.atomic_folder(folder) as new:
         yield new
-        if folder.exists():
-            folder.rmdir()
-        new.rename(folder)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
-from davis_exp.errors import BadInput
+from davis_exp.errors import BadInput, cannot_write
 from davis_exp.launch import resuming, runs, status, sweep
 from davis_exp.launch.job import FULL_ERROR, Job, environ, shown
 from davis_exp.launch.refusals import causes, explain
@@ -138,6 +138,9 @@ def _refuse(error: Exception, args: argparse.Namespace, name: str) -> NoReturn:
     for cause in causes(error):
         if isinstance(cause, BadInput):
             raise cause from error
+
+    if (full := cannot_write(error)) is not None:
+        raise full from error
 
     def without(key: str) -> DictConfig:
         others = [override for override in args.overrides if runs.key(override) != key]

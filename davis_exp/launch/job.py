@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config, ranks
-from davis_exp.errors import BadInput, OverBudget
+from davis_exp.errors import BadInput, OverBudget, cannot_write
 from davis_exp.instantiate import plain
 from davis_exp.launch import runs, status, sweep
 from davis_exp.launch.quoting import quoted_value
@@ -142,9 +142,12 @@ def execute(
             raise KeyboardInterrupt from error
         if code == 0:
             return code
-        if recorded is None or os.environ.get(FULL_ERROR) == "1":
+        if os.environ.get(FULL_ERROR) == "1" or (recorded is None and cannot_write(error) is None):
             traceback.print_exc()
-        where = f", traceback in {shown(folder / status.ERROR)}" if recorded is not None else ""
+        if (full := cannot_write(error)) is not None:
+            print(f"davis-exp: {full}", file=sys.stderr, flush=True)
+            return code
+        where = f", traceback in {shown(folder / status.ERROR)}" if (folder / status.ERROR).is_file() else ""
         print(f"davis-exp: failed: {status.one_line(error)}{where}", file=sys.stderr, flush=True)
         return code
 

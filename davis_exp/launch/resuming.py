@@ -50,7 +50,7 @@ def checkpoints(cfg: Mapping[str, Any], output: Path) -> list[Path]:
     """
     if cfg["resume"] in (None, "none"):
         return []
-    found = list((output / "checkpoints").glob("*.ckpt"))
+    found = list((output / "checkpoints").glob("[!.]*.ckpt"))
     found.sort(key=lambda path: (path.stem != "last", -path.stat().st_mtime))
     if not found and is_run(cfg["resume"]):
         raise BadInput(

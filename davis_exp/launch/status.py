@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from davis_exp.errors import BadInput, OverBudget
+from davis_exp.errors import BadInput, OverBudget, cannot_write
 from davis_exp.runs import status as stored
 from davis_exp.runs.status import STATES, STATUS, update
 from davis_exp.runs.status import known as read
@@ -21,7 +21,7 @@ ERROR = "error.txt"  # the traceback of a run that failed inside
 KEPT = ("job", "overrides", "identity", "limit", "attempts", "seconds")  # by a run that is gone on with
 
 LOCK = ".lock"
-PATIENCE = 5
+PATIENCE = 40  # times 50 ms: `held` of another process has it for a moment, longer on a loaded machine
 
 _locks: dict[Path, IO[str]] = {}
 
@@ -41,7 +41,7 @@ def lock(folder: Path) -> None:
             break
         except BlockingIOError:
             if attempt < PATIENCE - 1:
-                time.sleep(0.05)  # `held` has it for a moment
+                time.sleep(0.05)
     else:
         file.seek(0)
         owner = file.read().strip() or "unknown"
@@ -147,14 +147,20 @@ class RunStatus:
         if isinstance(error, OverBudget) and error.parameters is not None:
             self.update(nparams=error.parameters, nflops=error.flops)
         if error is not None and not isinstance(error, BadInput) and code not in (0, 130):
-            (self.folder / ERROR).write_text("".join(traceback.format_exception(error)))
-        self.update(
-            state=STATES.get(code, "failed"),
-            exit_code=code,
-            error=one_line(error) if error is not None and code else None,
-            seconds=round(self.before + time.monotonic() - self.started, 3),  # of all attempts
-        )
-        unlock(self.folder)
+            with contextlib.suppress(OSError):  # the disk may be what is wrong
+                (self.folder / ERROR).write_text("".join(traceback.format_exception(error)))
+        try:
+            self.update(
+                state=STATES.get(code, "failed"),
+                exit_code=code,
+                error=one_line(error) if error is not None and code else None,
+                seconds=round(self.before + time.monotonic() - self.started, 3),  # of all attempts
+            )
+        except OSError:
+            if error is None:  # else that is what is to be told
+                raise
+        finally:
+            unlock(self.folder)
 
 
 def exit_code(error: BaseException) -> int:
@@ -171,6 +177,8 @@ def exit_code(error: BaseException) -> int:
 def one_line(error: BaseException) -> str:
     """`error` as one line: the message of a BadInput as it is, anything else with its type."""
     message = " ".join(str(error).split())
+    if (full := cannot_write(error)) is not None:
+        return str(full)
     if isinstance(error, BadInput):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

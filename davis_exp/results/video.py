@@ -1,5 +1,6 @@
 """Pictures → a video file."""
 
+import contextlib
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 
 from davis_exp.errors import BadInput
+from davis_exp.utils import written
 
 # Half the time of "superfast", and at this quality files of the size that it makes at crf 20.
 X264 = {"crf": "23", "preset": "ultrafast"}
@@ -39,8 +41,9 @@ class VideoWriter:
                 f"{path}: cannot write a {path.suffix or 'nameless'} video; use {', '.join(FORMATS)}"
             )
         self.path = path
-        self._part = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
+        self._whole = contextlib.ExitStack()
         self._container: Any = None
+        self._failure: OSError | None = None
         self._stream: Any = None
 
     def __enter__(self) -> "VideoWriter":
@@ -49,18 +52,40 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._container is None:
+        if kind is not None:
+            self._abandon()
+            self._whole.__exit__(kind, error, trace)
             return
-        if kind is None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
-        if kind is None:
-            self._part.replace(self.path)
-        else:
-            self._part.unlink(missing_ok=True)
+        if self._container is None:  # nothing was added
+            return
+        with self._whole:
+            try:
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+            except OSError:
+                self._abandon()
+                raise
+
+    def _abandon(self) -> None:
+        """Close a file that will not be whole, whatever FFmpeg has to say of that."""
+        if self._container is not None:
+            with contextlib.suppress(OSError):
+                self._container.close()
 
     def add(self, picture: np.ndarray, time: Fraction) -> None:
-        """Adds (H, W, 3) or, with a transparent background, (H, W, 4) uint8, shown from `time` (seconds) on."""
+        """Adds (H, W, 3) or, with a transparent background, (H, W, 4) uint8, shown from `time` (seconds) on.
+
+        Raises OSError where it cannot be written, then and from then on: FFmpeg crashes when it is asked again.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._add(picture, time)
+        except OSError as error:
+            self._failure = error
+            raise
+
+    def _add(self, picture: np.ndarray, time: Fraction) -> None:
         import av
 
         height, width = picture.shape[:2]
@@ -84,8 +109,8 @@ class VideoWriter:
 
         suffix = self.path.suffix.lower()
         codec, pixels, options = FORMATS[suffix]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(self._part), "w")
+        part = self._whole.enter_context(written.atomic_file(self.path))
+        self._container = av.open(str(part), "w", format=self.path.suffix.lower()[1:])
         ticks = TICKS.get(suffix, 90_000)
         self._stream = self._container.add_stream(codec, options=options)
         self._stream.height, self._stream.width = shape[:2]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import shutil
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ import numpy as np
 from davis_exp import png
 from davis_exp.errors import BadInput
 from davis_exp.results.reader import METADATA, OUTPUTS, PATHS
+from davis_exp.utils import written
 
 
 def to_confidence(values: np.ndarray) -> np.ndarray:
@@ -51,11 +51,14 @@ class ResultsWriter:
         """Raises BadInput if `folder` is there and is no results folder: it would be replaced."""
         self.folder = Path(folder)
         self._own = part is None
+        self._lock: int | None = None  # held on the temporary folder: it is not to be swept away
         if part is None:
             if self.folder.exists() and not _replaceable(self.folder):
                 raise BadInput(f"{self.folder} is there and holds no results: refusing to replace it")
-            part = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}.part")
-            (part / OUTPUTS).mkdir(parents=True)
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            written.sweep_parts(self.folder)  # of writers that were killed
+            self._lock, part = written.locked_part(self.folder, folder=True)
+            (part / OUTPUTS).mkdir()
         self.part = part  # the temporary folder
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="results")
         self._slots = threading.BoundedSemaphore(4 * threads)
@@ -114,7 +117,8 @@ class ResultsWriter:
             (self.part / PATHS).write_text(json.dumps(paths, indent=1) + "\n", encoding="utf-8")
             text = json.dumps({**metadata, **frames}, indent=1)
             (self.part / METADATA).write_text(text + "\n", encoding="utf-8")
-            self._put_in_place()
+            written.put_in_place(self.part, self.folder)
+            self._release()
         except BaseException:
             self.abort()
             raise
@@ -125,19 +129,12 @@ class ResultsWriter:
         self._pool.shutdown(cancel_futures=True)
         if self._own:
             shutil.rmtree(self.part, ignore_errors=True)
+            self._release()
 
-    def _put_in_place(self) -> None:
-        old = self.part.with_suffix(".old")
-        replaced = self.folder.exists()
-        if replaced:
-            os.rename(self.folder, old)
-        try:
-            os.rename(self.part, self.folder)
-        except OSError:
-            if replaced:
-                os.rename(old, self.folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @staticmethod
     def _write(path: Path, image: np.ndarray) -> None:

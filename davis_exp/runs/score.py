@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from davis_exp.errors import BadInput, quoted
-from davis_exp.metrics.protocols import FrameScores, summary
 from davis_exp.utils import given, written
+
+if TYPE_CHECKING:
+    from davis_exp.metrics.protocols import FrameScores
 
 SCORE = "score.json"
 LARGEST = 256 * given.MB  # a million frames
@@ -26,6 +28,8 @@ def read(path: Path) -> dict[str, Any]:
 
     Raises BadInput if it is none, or claims another mean than its frames have.
     """
+    from davis_exp.metrics.protocols import summary  # late: showing a config needs no arithmetic
+
     file = path / SCORE if path.is_dir() else path
     if not file.exists():
         raise BadInput(
@@ -57,8 +61,10 @@ def write(folder: Path, content: Mapping[str, Any]) -> Path:
     return folder / SCORE
 
 
-def _frames(own: Any, name: str) -> tuple[list[str], list[FrameScores]]:
+def _frames(own: Any, name: str) -> "tuple[list[str], list[FrameScores]]":
     """The ids and scores of a sequence's frames. Raises BadInput."""
+    from davis_exp.metrics.protocols import FrameScores
+
     raw = own.get("raw") if isinstance(own, dict) else None
     ids = own.get("frames") if isinstance(own, dict) else None
     if not isinstance(raw, dict) or not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):

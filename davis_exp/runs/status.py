@@ -1,5 +1,6 @@
 """status.json: how a run is going, or how it went."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -79,4 +80,13 @@ def update(folder: Path, **fields: Any) -> None:
     nothing = [
         name for name, value in fields.items() if isinstance(value, float) and not math.isfinite(value)
     ]
-    written.write_json(folder / STATUS, known(folder) | fields | dict.fromkeys(nothing))
+    content = known(folder) | fields | dict.fromkeys(nothing)
+    try:
+        written.write_json(folder / STATUS, content)
+    except OSError:
+        # On a full disk the old file still has room for a few words more: how the run ended is worth the risk.
+        if not (folder / STATUS).is_file():
+            raise
+        with open(folder / STATUS, "r+b") as file:
+            file.write(json.dumps(content, indent=2, allow_nan=False).encode())
+            file.truncate()

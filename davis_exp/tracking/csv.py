@@ -8,7 +8,8 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
-from davis_exp.utils import written
+from davis_exp.errors import BadInput
+from davis_exp.utils import given, written
 
 METRICS = "metrics.csv"
 
@@ -18,8 +19,12 @@ def forget_after(folder: Path, steps: int) -> None:
     path = folder / METRICS
     if not path.is_file():
         return
-    header, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
-    at = header.index("step") if "step" in header else 0
+    try:
+        header, *rows = csv.reader(io.StringIO(given.read_text(path), newline=""))
+        at = header.index("step")
+    except (ValueError, csv.Error, BadInput):  # no table of ours
+        path.unlink()
+        return
     kept = [row for row in rows if len(row) == len(header) and row[at].isdecimal() and int(row[at]) < steps]
     if not kept:
         path.unlink()

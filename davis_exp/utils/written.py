@@ -30,18 +30,28 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """As `atomic_file`, for a folder to fill; one that is at `path` already is replaced as a whole."""
+def atomic_folder(path: Path, *, beside: bool = False) -> Iterator[Path]:
+    """As `atomic_file`, for a folder to fill; one that is at `path` already is replaced as a whole.
+
+    With `beside`, what is in it stays beside what is new, of which each file and folder takes the place of its old one.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _part(path, folder=True) as part:
         yield part
-        put_in_place(part, path)
+        if beside and path.is_dir() and any(path.iterdir()):
+            for new in list(part.iterdir()):
+                if new.is_dir():
+                    put_in_place(new, path / new.name)
+                else:
+                    os.replace(new, path / new.name)
+        else:
+            put_in_place(part, path)
 
 
 def put_in_place(part: Path, path: Path) -> None:
     """Rename the folder `part` to `path`; what is there is kept until then, and removed after."""
-    old = part.with_name(f"{part.name}.old")
+    old = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}.old")
     replaced = path.exists()
     if replaced:
         os.rename(path, old)
@@ -95,7 +105,7 @@ def sweep_parts(path: Path) -> None:
 def _part(path: Path, folder: bool) -> Iterator[Path]:
     """A new temporary file or folder beside `path`, locked while the block lasts, and gone after it."""
     sweep_parts(path)
-    handle, part = _locked(path, folder)
+    handle, part = locked_part(path, folder)
     try:
         yield part
     finally:
@@ -106,7 +116,8 @@ def _part(path: Path, folder: bool) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def _locked(path: Path, folder: bool) -> tuple[int, Path]:
+def locked_part(path: Path, folder: bool) -> tuple[int, Path]:
+    """A new temporary file or folder beside `path`, and the open descriptor that keeps it from being swept away."""
     while True:
         suffix = "" if folder else path.suffix
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}{suffix}")

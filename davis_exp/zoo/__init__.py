@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from davis_exp.config import choices
 from davis_exp.errors import BadInput
-from davis_exp.utils import given
+from davis_exp.utils import given, written
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,10 +98,8 @@ def write(path: Path, state: dict[str, "Tensor"], about: dict[str, Any]) -> None
     for name, value in halves.items():
         if not torch.isfinite(value).all():
             raise BadInput(f"{name}: holds what half precision cannot; the model has diverged")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    save_file(halves, part, {"format": "davis_exp", "about": json.dumps(about)})
-    part.chmod(
-        path.parent.stat().st_mode & 0o666
-    )  # to be handed on: the library lets its owner alone read it
-    part.replace(path)
+    with written.atomic_file(path) as part:
+        save_file(halves, part, {"format": "davis_exp", "about": json.dumps(about)})
+        part.chmod(
+            path.parent.stat().st_mode & 0o666
+        )  # to be handed on: the library lets its owner alone read it

@@ -20,13 +20,13 @@ MAKERS: dict[str, Callable[[Path], object]] = {
     "nothing": lambda path: path.touch(),
     "ten million lines": lambda path: path.write_bytes(b"a\n" * 10_000_000),
     "long lines": lambda path: path.write_text("\n".join("x" * 300 for _ in range(100))),
-    "null": lambda path: path.write_bytes(b"a\0b\n/JPEGImages/480p/\0/0.jpg\n"),
-    "a line that leaves": lambda path: path.write_text("/JPEGImages/480p/../../etc\n"),
+    "null": lambda path: path.write_bytes(b"a\0b\n/JPEGImages/96p/\0/0.jpg\n"),
+    "a line that leaves": lambda path: path.write_text("/JPEGImages/96p/../../etc\n"),
 }
 PLACES = {
-    "list": "ImageSets/480p/val.txt",
-    "frame": "JPEGImages/480p/{clip}/00001.jpg",
-    "mask": "Annotations/480p/{clip}/00001.png",
+    "list": "ImageSets/96p/val.txt",
+    "frame": "JPEGImages/96p/{clip}/00001.jpg",
+    "mask": "Annotations/96p/{clip}/00001.png",
 }
 
 
@@ -35,10 +35,10 @@ def cases(scratch: Path) -> Iterator[Case]:
     if (wrong := done.fine()) is not None:
         raise RuntimeError(wrong)
     good = scratch / "good"
-    clip = next(path.name for path in (good / "JPEGImages/480p").iterdir() if "test" in path.name)
+    clip = next(path.name for path in (good / "JPEGImages/96p").iterdir() if "test" in path.name)
     results = scratch / "results"
     (results / clip).mkdir(parents=True)
-    for mask in (good / "Annotations/480p" / clip).iterdir():
+    for mask in (good / "Annotations/96p" / clip).iterdir():
         shutil.copy(mask, results / clip)
     tiny = [
         "encoder=pixel",
@@ -58,7 +58,7 @@ def cases(scratch: Path) -> Iterator[Case]:
         make(path)
         commands = {
             "data check": (["data", "check", root], False),
-            "score": (["score", results, root], False),
+            "score": (["score", results, root], place == "frame"),
             "data export": (["data", "export", root, scratch / f"out{number}"], True),
             "predict": (["predict", root, "-o", scratch / f"masks{number}"], True),
             "train": (
@@ -83,7 +83,7 @@ def mutated(scratch: Path, good: Path) -> Iterator[Case]:
 
     root = scratch / "mutated"
     shutil.copytree(good, root)
-    listed = root / "ImageSets/480p/val.txt"
+    listed = root / "ImageSets/96p/val.txt"
     content = listed.read_bytes()
     words = [
         b"a",
@@ -95,7 +95,7 @@ def mutated(scratch: Path, good: Path) -> Iterator[Case]:
         b"x" * 300,
         b" ",
         "☃".encode(),
-        b"/JPEGImages/480p/../x",
+        b"/JPEGImages/96p/../x",
     ]
 
     def lists(rng: random.Random) -> None:
@@ -114,7 +114,7 @@ def mutated(scratch: Path, good: Path) -> Iterator[Case]:
 
     yield mutations("mutated", "reader of lists", lists, lambda: read(root), scratch)
     contest = scratch / "contest"
-    clip = next((good / "JPEGImages/480p").iterdir())
+    clip = next((good / "JPEGImages/96p").iterdir())
     (contest / "clip").mkdir(parents=True)
     frames = sorted(clip.iterdir())[:3]
     for frame in frames:

@@ -310,6 +310,12 @@ def test_a_nan_loss_ends_the_training_and_says_so(compose, tmp_path):
         train.run(
             compose(*TINY, "optimizer.lr=1e38", "trainer.gradient_clip_val=null", "optimizer=sgd"), tmp_path
         )
+    kept = torch.load(tmp_path / "diverged.pt", weights_only=True)
+    assert not np.isfinite(kept["loss"])
+    assert len(kept["addresses"]) == len(kept["frames"]) == len(kept["masks"])
+    for last in (tmp_path / "checkpoints").glob("*.ckpt"):
+        state = torch.load(last, weights_only=True)["state_dict"]
+        assert all(torch.isfinite(value).all() for value in state.values())
 
 
 @pytest.mark.parametrize(

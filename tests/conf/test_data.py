@@ -15,6 +15,9 @@ COUNTS = {
     "images": (3, 1, 1),
     "mix": (3 + 4, 1, 2),
     "zoo": (3 + 4, 1, 2),
+    "zoo_people": (3 + 4 + 4, 1, 2),
+    "zoo_crowd": (3 + 4 + 4, 1, 2),
+    "crowd": (3, 1, 1),
 }  # to train on, held out, to test on
 LOADING = ("data.workers=0", "data.size=[32,64]", "data.batch_size=3", "data.clip_length=5")
 
@@ -44,6 +47,17 @@ def roots(tmp_path_factory):
         "images": [f"data.root={folder / 'stills'}", "data.holdout=1"],
         "mix": mixed,
         "zoo": [*mixed, "data.holdout=1"],
+        "zoo_people": [*mixed, "data.holdout=1", f"data.parts.people.source.root={folder / 'stills'}"],
+        "zoo_crowd": [
+            *mixed,
+            "data.holdout=1",
+            f"data.parts.crowd.source.root={folder / 'stills'}",
+            "+data.parts.crowd.source.clips=4",
+        ],
+        "crowd": [
+            f"data.root={folder / 'stills'}",
+            *("data.clips=4", "data.length=5", "data.height=32", "data.width=48", "data.holdout=1"),
+        ],
         "generated": ["data.train=4", "data.test=2", "data.length=5", "data.height=32", "data.width=48"],
     }
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from davis_exp import build
 from davis_exp.config import conf_dir
+from davis_exp.data.camera import StabilisedFlow
 from davis_exp.data.flow import DisFlow, RgbFlow
 from davis_exp.errors import BadInput
 from davis_exp.models.flow.raft import RaftSmall
@@ -24,19 +25,25 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_the_options():
-    assert OPTIONS == ["dis", "none", "raft_small", "rgb"]
+    assert OPTIONS == ["dis", "dis_stabilised", "none", "raft_small", "rgb"]
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_motion_comes_from_the_data_or_from_the_model(compose, name):
     cfg = compose(f"flow={name}", *DATA)
-    kinds = {"none": type(None), "dis": DisFlow, "rgb": RgbFlow, "raft_small": type(None)}
+    kinds = {
+        "none": type(None),
+        "dis": DisFlow,
+        "dis_stabilised": StabilisedFlow,
+        "rgb": RgbFlow,
+        "raft_small": type(None),
+    }
     assert type(build.build_motion(cfg)) is kinds[name]
     data = build.build_data(cfg)
     data.prepare_data()
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
-    assert ("motion" in batch) == (name in ("dis", "rgb"))
+    assert ("motion" in batch) == (name in ("dis", "dis_stabilised", "rgb"))
     if "motion" in batch:
         assert batch["motion"].shape == batch["frames"].shape == (2, 2, 3, 32, 64)
         assert torch.equal(batch["motion"], batch["frames"]) == (name == "rgb")

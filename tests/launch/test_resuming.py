@@ -89,6 +89,7 @@ def test_a_run_without_a_checkpoint_is_not_begun_anew(tmp_path: Path) -> None:
     last.parent.mkdir()
     last.touch()
     best.touch()
+    (tmp_path / "checkpoints/.last.ckpt.01234567.part.ckpt").touch()  # of a first save that was killed
     assert resuming.checkpoints({"resume": str(tmp_path)}, tmp_path) == [last, best]
     assert resuming.checkpoints({"resume": "none"}, tmp_path) == []
 

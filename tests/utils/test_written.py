@@ -1,5 +1,6 @@
 """Files and folders appear when they are whole, whatever happens to who writes them."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 
 import pytest
 
+from davis_exp.errors import cannot_write
 from davis_exp.utils import written
 
 
@@ -83,3 +85,19 @@ def test_permissions_are_those_of_any_new_file(tmp_path):
     (tmp_path / "b").write_text("x")
     assert os.stat(tmp_path / "a").st_mode == os.stat(tmp_path / "b").st_mode
     assert time.time() - os.stat(tmp_path / "a").st_mtime < 60
+
+
+def test_what_cannot_be_written_is_said_in_a_line():
+    hidden = RuntimeError("PytorchStreamWriter failed")
+    hidden.__cause__ = OSError(errno.ENOSPC, "No space left on device", "/tmp/.a.ckpt.0123abcd.part.ckpt")
+    line = str(cannot_write(hidden))
+    assert line.startswith("cannot write /tmp/a.ckpt: no space left on device; ")
+    assert line.endswith("MB are free there: make room, or choose another place")
+    serialised = Exception("Error while serializing: I/O error: Read-only file system (os error 30)")
+    assert (
+        str(cannot_write(serialised, "x.safetensors")) == "cannot write x.safetensors: read-only file system"
+    )
+    bus = RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that …")
+    assert "set data.workers=0" in str(cannot_write(bus))
+    assert cannot_write(ValueError("no")) is None
+    assert cannot_write(OSError(errno.ENOENT, "No such file or directory", "x")) is None
