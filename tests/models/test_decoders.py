@@ -55,7 +55,7 @@ def test_deeplab_brings_an_undilated_encoder_to_stride_16() -> None:
     with torch.no_grad():
         fine, coarse = torch.rand(1, 1, 8, 24, 24), torch.rand(1, 1, 16, 3, 3)
         assert decoder(([fine, coarse]), (1, 96, 96)).logits.shape == (1, 1, 1, 24, 24)
-    assert decoder.place([fine[0], coarse[0]], 96, 96)[-1].shape == (1, 16, 6, 6)
+    assert decoder.arrange([fine[0], coarse[0]], 96, 96)[-1].shape == (1, 16, 6, 6)
 
 
 def test_levels_shortened_in_time_are_brought_to_every_frame() -> None:

@@ -39,10 +39,10 @@ class SmpDecoder(nn.Module):
     def forward(self, features: list[Tensor], size: Size) -> Prediction:
         """Features (B, t, C, h, w) per level → logits (B, T, 1, h, w) at the decoder's own finest size."""
         t, h, w = size
-        logits = self.head(self.decoder(self.place(fold(features, t), h, w)))  # (B·T, 1, h, w)
+        logits = self.head(self.decoder(self.arrange(fold(features, t), h, w)))  # (B·T, 1, h, w)
         return Prediction(logits.unflatten(0, (-1, t)))
 
-    def place(self, maps: list[Tensor], h: int, w: int) -> list[Tensor]:
+    def arrange(self, maps: list[Tensor], h: int, w: int) -> list[Tensor]:
         """Levels (N, C, h/s, w/s) → the list that smp's decoder expects."""
         return [maps[0].new_empty(len(maps[0]), 0, h // s, w // s) for s in self.missing] + maps
 
@@ -59,7 +59,7 @@ class Unet(SmpDecoder):
     ) -> None:
         from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 
-        channels, missing = align(type(self), inputs, first=1)
+        channels, missing = align(type(self), inputs, first_stride=1)
         widths = block_widths(widths, len(channels) - 1)
         decoder = UnetDecoder(channels, widths, n_blocks=len(widths), attention_type=attention)
         super().__init__(decoder, widths[-1], kernel=3, missing=missing)
@@ -78,7 +78,7 @@ class UnetPlusPlus(SmpDecoder):
         from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPlusDecoder
 
         # Its blocks cannot take empty levels: from an encoder that starts at stride 4, it ends at stride 2.
-        channels, missing = align(type(self), inputs, first=max(1, inputs.strides[0] // 2))
+        channels, missing = align(type(self), inputs, first_stride=max(1, inputs.strides[0] // 2))
         widths = block_widths(widths, len(channels) - 1)
         decoder = UnetPlusPlusDecoder(channels, widths, n_blocks=len(widths), attention_type=attention)
         super().__init__(decoder, widths[-1], kernel=3, missing=missing)
@@ -91,7 +91,9 @@ class Linknet(SmpDecoder):
         from segmentation_models_pytorch.decoders.linknet.decoder import LinknetDecoder
 
         check_positive(width=width)
-        channels, missing = align(type(self), inputs, first=max(1, inputs.strides[0] // 2))  # as U-Net++
+        channels, missing = align(
+            type(self), inputs, first_stride=max(1, inputs.strides[0] // 2)
+        )  # as U-Net++
         decoder = LinknetDecoder(channels, prefinal_channels=width, n_blocks=len(channels) - 1)
         super().__init__(decoder, width, missing=missing)
 
@@ -110,7 +112,7 @@ class FPN(SmpDecoder):
         from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
         check_positive(pyramid=pyramid, width=width)
-        align(type(self), inputs, first=inputs.strides[0], levels=4)
+        align(type(self), inputs, first_stride=inputs.strides[0], min_levels=4)
         decoder = FPNDecoder(
             list(inputs.channels), pyramid_channels=pyramid, segmentation_channels=width, dropout=dropout
         )
@@ -124,7 +126,7 @@ class Segformer(SmpDecoder):
         from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder
 
         check_positive(width=width)
-        channels, missing = align(type(self), inputs, first=1, real=4)
+        channels, missing = align(type(self), inputs, first_stride=1, required_stride=4)
         super().__init__(SegformerDecoder(channels, segmentation_channels=width), width, missing=missing)
 
 
@@ -135,7 +137,7 @@ class UPerNet(SmpDecoder):
         from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 
         check_positive(width=width)
-        channels, missing = align(type(self), inputs, first=1, real=4)
+        channels, missing = align(type(self), inputs, first_stride=1, required_stride=4)
         super().__init__(UPerNetDecoder(channels, decoder_channels=width), width, missing=missing)
 
 
@@ -157,18 +159,13 @@ class DeepLabV3Plus(SmpDecoder):
         from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 
         check_positive(width=width)
-        strides = inputs.strides
+        channels, strides = inputs.channels, inputs.strides
         if 4 not in strides or strides[-1] < 8:
             raise unsuitable(type(self), "a level at stride 4 and one at 8 or coarser", inputs)
         self.fine = strides.index(4)
         self.stride = 8 if strides[-1] == 8 else 16
         decoder = DeepLabV3PlusDecoder(
-            (
-                0,
-                0,
-                inputs.channels[self.fine],
-                inputs.channels[-1],
-            ),  # it looks at the third and the last only
+            (0, 0, channels[self.fine], channels[-1]),  # it looks at the third and the last only
             encoder_depth=5,
             out_channels=width,
             atrous_rates=rates,
@@ -178,7 +175,7 @@ class DeepLabV3Plus(SmpDecoder):
         )
         super().__init__(decoder, width)
 
-    def place(self, maps: list[Tensor], h: int, w: int) -> list[Tensor]:
+    def arrange(self, maps: list[Tensor], h: int, w: int) -> list[Tensor]:
         fine, coarse = maps[self.fine], maps[-1]
         size = (h // self.stride, w // self.stride)
         if coarse.shape[-2:] != size:
@@ -187,21 +184,34 @@ class DeepLabV3Plus(SmpDecoder):
 
 
 def align(
-    decoder: type, inputs: Levels, *, first: int, levels: int = 2, real: int | None = None
+    decoder: type,
+    inputs: Levels,
+    *,
+    first_stride: int,
+    min_levels: int = 2,
+    required_stride: int | None = None,
 ) -> tuple[list[int], list[int]]:
-    """Channels at strides `first`, 2·`first`, … and the strides of those that the encoder does not give.
+    """Channels at strides `first_stride`, 2·`first_stride`, … and the strides of those that the encoder does not give.
 
     Raises:
-        ValueError: strides do not double from level to level, there are fewer than `levels`, or the one at
-            stride `real` is not among them.
+        ValueError: strides do not double from level to level, there are fewer than `min_levels`, or the one at
+            stride `required_stride` is not among them.
     """
     strides = inputs.strides
     doubling = all(coarse == 2 * fine for fine, coarse in itertools.pairwise(strides))
     power = strides[0] & (strides[0] - 1) == 0
-    if not (doubling and power) or len(strides) < levels or (real is not None and real not in strides):
-        needs = f"at least {levels} levels, each at twice the stride of the one before"
-        raise unsuitable(decoder, needs if real is None else f"{needs}, one of them at {real}", inputs)
-    scales = [first]
+    if (
+        not (doubling and power)
+        or len(strides) < min_levels
+        or (required_stride is not None and required_stride not in strides)
+    ):
+        needs = f"at least {min_levels} levels, each at twice the stride of the one before"
+        raise unsuitable(
+            decoder,
+            needs if required_stride is None else f"{needs}, one of them at {required_stride}",
+            inputs,
+        )
+    scales = [first_stride]
     while scales[-1] < strides[-1]:
         scales.append(2 * scales[-1])
     given = dict(zip(strides, inputs.channels, strict=True))
@@ -218,7 +228,7 @@ def unsuitable(decoder: type, needs: str, inputs: Levels) -> ValueError:
 
 def block_widths(widths: Ints, count: int) -> list[int]:
     """The first `count` of `widths`, which are coarse → fine. Raises ValueError if there are fewer, or one below 1."""
-    if len(widths) < count or min(widths) < 1:
+    if len(widths) < count or min(widths[:count]) < 1:
         raise ValueError(
             f"widths must be {count} for this encoder's levels, coarse to fine, got {list(widths)}"
         )

@@ -49,24 +49,24 @@ class SmpEncoder(FrameEncoder):
             raise ValueError(f"name={name}: smp cannot build it with {options} ({summary(error)})") from error
         channels = net.out_channels
         # Level i of smp's is at stride 2^i. The first is the image itself; transformers leave 2^1 empty.
-        kept = [i for i, c in enumerate(channels) if c > 0 and not (i == 0 and c == 3)]
+        indices = [i for i, c in enumerate(channels) if c > 0 and not (i == 0 and c == 3)]
         super().__init__(
             name,
             net,
             levels=Levels(
-                tuple(channels[i] for i in kept), tuple(min(2**i, net.output_stride) for i in kept)
+                tuple(channels[i] for i in indices), tuple(min(2**i, net.output_stride) for i in indices)
             ),
             weights=weights,
             frozen=frozen,
             mean=mean,
             std=std,
         )
-        self._kept = kept
+        self._level_indices = indices
         self._options = options
 
     def features(self, images: Tensor) -> list[Tensor]:
         maps = self.net(images)
-        return [maps[i] for i in self._kept]
+        return [maps[i] for i in self._level_indices]
 
     @property
     def stages(self) -> tuple[nn.Module, ...] | None:
@@ -83,7 +83,7 @@ class SmpEncoder(FrameEncoder):
             groups = [tuple(getattr(net, f"{part}{i}") for part in parts) for i in (1, 2, 3, 4)]
         else:
             return None
-        return tuple(nn.Sequential(*group) for group in groups[: len(self._kept)])
+        return tuple(nn.Sequential(*group) for group in groups[: len(self._level_indices)])
 
     def donor(self, weights: str) -> nn.Module:
         from segmentation_models_pytorch.encoders import get_encoder

@@ -62,10 +62,10 @@ class TwoStreamEncoder(nn.Module):
             if stream.needs_motion:
                 raise ValueError(f"{name}: it needs motion itself; choose an encoder of single frames")
         # Either stream may have its own number of levels that are finer than `finest`.
-        self._skips = [sum(stride < finest for stride in given.strides) for given in levels]
+        self._finer_levels = [sum(stride < finest for stride in given.strides) for given in levels]
         sizes = [
             (given.strides[skip:], given.temporal_strides[skip:])
-            for given, skip in zip(levels, self._skips, strict=True)
+            for given, skip in zip(levels, self._finer_levels, strict=True)
         ]
         if sizes[0] != sizes[1] or not sizes[0][0]:
             raise ValueError(
@@ -74,7 +74,9 @@ class TwoStreamEncoder(nn.Module):
             )
         self.context = _widest([stream.context or (0, 0) for stream in streams.values()])
         with refused_by("fusion", fusion):
-            self.fusion = fusion(appearance=levels[0][self._skips[0] :], motion=levels[1][self._skips[1] :])
+            self.fusion = fusion(
+                appearance=levels[0][self._finer_levels[0] :], motion=levels[1][self._finer_levels[1] :]
+            )
         self.levels = Levels.of(self.fusion)
         for name, stream in streams.items() if self.fusion.between_stages else ():
             if getattr(stream, "stages", None) is None:
@@ -125,7 +127,7 @@ class TwoStreamEncoder(nn.Module):
             streams = [self.appearance(frames, None), self.motion(motion, None)]
         first, second = (
             [level.flatten(0, 1) for level in levels[skip:]]
-            for levels, skip in zip(streams, self._skips, strict=True)
+            for levels, skip in zip(streams, self._finer_levels, strict=True)
         )
         return self._unfold(self.fusion(first, second), frames)
 
@@ -133,7 +135,7 @@ class TwoStreamEncoder(nn.Module):
         """The merged levels of both streams, (B·T, C, h, w) each, the fusion acting after each stage."""
         maps, stages = [], []
         trunks: list[Any] = [self.appearance, self.motion or self.appearance]
-        for trunk, pictures, skip in zip(trunks, (frames, motion), self._skips, strict=True):
+        for trunk, pictures, skip in zip(trunks, (frames, motion), self._finer_levels, strict=True):
             x, own = trunk.normalise(pictures), trunk.stages
             for stage in own[:skip]:
                 x = stage(x)
