@@ -1,10 +1,11 @@
 """Config → objects: model, data, task, trainer. torch is imported here; Lightning only by what needs it."""
 
+import contextlib
 import dataclasses
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 from davis_exp import config, ranks
 from davis_exp.errors import BadInput
 from davis_exp.instantiate import check_node, make, plain, refusing
+from davis_exp.utils.arguments import located
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -74,7 +76,8 @@ def build_model(cfg: Mapping[str, Any], make: Callable[[Any, str], Any] = make) 
     model = make(cfg["model"], "model")
     if cfg["model"].get("_partial_"):  # else a whole model, which has no parts of ours
         parts = {name: make(cfg[name], name) for name in PARTS if cfg.get(name)}
-        model = model(**parts, flow=flow if isinstance(flow, nn.Module) else None)
+        with _naming_parts(model):
+            model = model(**parts, flow=flow if isinstance(flow, nn.Module) else None)
     needed = getattr(model, "needs_motion", False)
     if needed and flow is None:
         raise BadInput("flow: this model needs motion; choose where it comes from, as flow=dis")
@@ -94,7 +97,19 @@ def build_motion(cfg: DictConfig) -> "MotionSource | None":
 def load_weights(model: "nn.Module") -> None:
     """Pretrained weights, where the model has some to load. Raises BadInput if they cannot be had."""
     if hasattr(model, "load_weights"):
-        model.load_weights()  # type: ignore[operator]
+        with _naming_parts(type(model)):
+            model.load_weights()  # type: ignore[operator]
+
+
+@contextlib.contextmanager
+def _naming_parts(model: Callable[..., Any]) -> Iterator[None]:
+    """A ValueError inside becomes BadInput naming the config key; the parts of a model are keys of the root."""
+    try:
+        yield
+    except ValueError as error:
+        line = located("model", " ".join(str(error).split()), model)
+        name = line.removeprefix("model.")
+        raise BadInput(name if name.startswith((*PARTS, "flow")) else line) from error
 
 
 def cost(cfg: DictConfig) -> "Cost":
@@ -117,6 +132,7 @@ def build_features(cfg: DictConfig, model: "nn.Module", size: tuple[int, int]) -
     """
     from davis_exp import budget
     from davis_exp.data.features import FeatureStore
+    from davis_exp.models.levels import Levels
 
     if not cfg.task.store_features:
         return None
@@ -125,7 +141,7 @@ def build_features(cfg: DictConfig, model: "nn.Module", size: tuple[int, int]) -
         raise BadInput(
             "task.store_features: the encoder learns; freeze it, as encoder=efficientnet_lite0_frozen"
         )
-    if encoder.context != (0, 0) or set(encoder.temporal_strides) != {1}:
+    if encoder.context != (0, 0) or set(Levels.of(encoder).temporal_strides) != {1}:
         raise BadInput(
             "task.store_features: frames are stored one by one; choose an encoder that sees them so"
         )

@@ -12,13 +12,15 @@ from omegaconf import OmegaConf
 
 from davis_exp import config
 from davis_exp.errors import BadInput
+from davis_exp.utils.arguments import begins_with_argument, located
 
 logging.getLogger("hydra.utils").disabled = True  # it prints what `locate` raises
 
 PYDANTIC = (
     r"\d+ validation errors? for \S+|\[type=\S+|, input_value=.*|For further information visit \S+"  # no news
 )
-LEVELS = ("channels", "strides", "temporal_strides")  # what VideoSegmenter tells temporal parts and decoders
+LEVELS = {"temporal": ("inputs",), "decoder": ("inputs",), "fusion": ("appearance", "motion")}
+"""The levels that the program tells a part, by its name; a config may not set them."""
 
 
 def plain(cfg: Any) -> Any:
@@ -48,8 +50,17 @@ def make(node: Any, key: str) -> Any:
             reason = " ".join(re.sub(PYDANTIC, "", str(cause)).split()) or type(cause).__name__
             for name in _part_refused(error):  # of a node with nodes below it
                 key, node = f"{key}.{name}", node[int(name) if isinstance(node, list) else name]
-            raise BadInput(f"{key}: {node['_target_']} refuses these settings: {reason}") from cause
+            raise _refusal(reason, cause, node["_target_"], key) from cause
         raise
+
+
+def _refusal(reason: str, cause: BaseException, target: str, key: str) -> BadInput:
+    """What the part at `key` said, as the user's line: our own parts say what must be, libraries often do not."""
+    called = locate(target, key)
+    plain = isinstance(cause, ValueError) and target.startswith("davis_exp.")
+    if plain or (isinstance(cause, ValueError) and begins_with_argument(reason, called)):
+        return BadInput(located(key, reason, called))
+    return BadInput(f"{key}: {target} refuses these settings: {reason}")
 
 
 def _part_refused(error: Exception) -> list[str]:
@@ -68,7 +79,7 @@ def check_node(node: Any, key: str) -> None:
     if "_target_" in node:
         target = locate(node["_target_"], key)
         arguments = {k: v for k, v in node.items() if not (k.startswith("_") and k.endswith("_"))}
-        given = LEVELS if key in ("temporal", "decoder") else ()
+        given = LEVELS.get(key.rpartition(".")[2], ())
         config.check_call(target, arguments, key, given, partial=bool(node.get("_partial_")))
     for name, child in node.items():
         check_node(child, f"{key}.{name}")

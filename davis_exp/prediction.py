@@ -60,7 +60,7 @@ class Predictor:
         from omegaconf import OmegaConf
 
         from davis_exp import build, checkpoints
-        from davis_exp.models.layout import channels_last
+        from davis_exp.models.memory_format import channels_last
 
         read = checkpoints.read(checkpoint, allow)
         cfg = OmegaConf.create(read["config"])

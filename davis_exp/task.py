@@ -18,7 +18,7 @@ from davis_exp.data.sequences import Sequence
 from davis_exp.errors import BadInput
 from davis_exp.inference import Inference, predict
 from davis_exp.metrics.jaccard import jaccard
-from davis_exp.models import layout
+from davis_exp.models import memory_format
 from davis_exp.utils import written
 
 DIVERGED = "diverged.pt"  # in the run's folder
@@ -65,7 +65,7 @@ class SegmentationTask(pl.LightningModule):
             raise BadInput(f"task.encoder_lr_factor: must be at least 0, got {encoder_lr_factor}")
         self.model = model
         if channels_last:
-            layout.channels_last(model)
+            memory_format.channels_last(model)
         self.loss = loss
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -103,7 +103,10 @@ class SegmentationTask(pl.LightningModule):
             motion = batch["motion"].float().div_(255) if "motion" in batch else None
             prediction, _ = self.model(frames, motion)
         assert self.loss is not None
-        loss = self.loss(prediction, masks, frames)
+        try:
+            loss = self.loss(prediction, masks, frames)
+        except ValueError as error:
+            raise BadInput(f"loss: {error}") from error
         self._loss = loss.detach()
         return loss
 

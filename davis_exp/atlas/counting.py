@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from davis_exp import budget, build
 from davis_exp.errors import BadInput
 from davis_exp.launch.expand import as_overrides, combinations
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import VideoSegmenter
 
 log = logging.getLogger(__name__)
@@ -131,8 +132,8 @@ class _Counter:
             return made
 
         @functools.wraps(made.func)
-        def factory(**levels: Any) -> Any:
-            return self._once((identity, tuple(levels.items())), lambda: _emptied(made(**levels)))
+        def factory(inputs: Levels) -> Any:
+            return self._once((identity, inputs), lambda: _emptied(made(inputs=inputs)))
 
         factory.__wrapped__ = made  # the signature that is left
         return factory
@@ -171,11 +172,12 @@ class _Counter:
         if key not in self._known:
             try:
                 self._known[key] = make()
-            except (BadInput, *budget.CANNOT_RUN_EMPTY) as error:
+            except (BadInput, ValueError, *budget.CANNOT_RUN_EMPTY) as error:
                 self._known[key] = error
         known = self._known[key]
-        if isinstance(known, BadInput):
-            raise BadInput(str(known))
+        for kind in (BadInput, ValueError):
+            if isinstance(known, kind):
+                raise kind(str(known))
         if isinstance(known, Exception):
             raise known
         return known

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from davis_exp.models.flow.colours import paint
+from davis_exp.models.flow.colours import flow_to_image
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -47,7 +47,7 @@ def transform(vectors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def picture(vectors: np.ndarray) -> np.ndarray:
     """Vectors (…, 2, H, W) in colours: (…, 3, H, W) uint8."""
-    return (paint(torch.from_numpy(np.ascontiguousarray(vectors))) * 255).round().byte().numpy()
+    return (flow_to_image(torch.from_numpy(np.ascontiguousarray(vectors))) * 255).round().byte().numpy()
 
 
 def _warp(

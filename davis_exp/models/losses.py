@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
 from davis_exp.models.segmenter import Prediction
 
 
@@ -28,21 +27,21 @@ class Loss(nn.Module):
         """Logits (B, T, 1, H, W) and masks (B, T, 1, H, W) in {0, 1}, of any dtype → a scalar in float32.
 
         `frames` (B, T, 3, H, W) in [0, 1] are what was segmented; few losses look at them.
+
+        Raises ValueError for logits of another shape than the masks.
         """
         return self.total(prediction, masks, self.term)
 
     def total(
         self, prediction: Prediction, masks: Tensor, term: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
-        """`term` of every head and its target, summed with the heads' weights."""
+        """`term` of every head and its target, summed with the heads' weights. Raises as `forward`."""
         mask = masks.flatten(0, 1).float()  # (N, 1, H, W)
         heads = {"logits": prediction.logits, **prediction.aux}
         terms = {}
         for name, logits in heads.items():
             if logits.shape != masks.shape:
-                raise BadInput(
-                    f"model: gives {name} of shape {tuple(logits.shape)} for masks of {tuple(masks.shape)}"
-                )
+                raise ValueError(f"{name} of shape {tuple(logits.shape)} for masks of {tuple(masks.shape)}")
             target = boundary(mask) if name.startswith("boundary") else mask
             # Sums over a frame's pixels need float32; smp's losses need contiguous maps, a crop is none.
             terms[name] = term(logits.flatten(0, 1).float().contiguous(), target)
@@ -68,9 +67,9 @@ class Overlap(Loss):
 
     def __init__(self, aux_weight: float = 0.4) -> None:
         super().__init__(aux_weight)
-        self.score = self.make()
+        self.score = self.make_score()
 
-    def make(self) -> nn.Module:
+    def make_score(self) -> nn.Module:
         """smp's loss, in the mode that keeps channels apart: frames stand in for them."""
         raise NotImplementedError
 
@@ -81,7 +80,7 @@ class Overlap(Loss):
 class Jaccard(Overlap):
     """1 − soft intersection over union (Rahman & Wang, ISVC 2016)."""
 
-    def make(self) -> nn.Module:
+    def make_score(self) -> nn.Module:
         from segmentation_models_pytorch.losses import MULTILABEL_MODE, JaccardLoss
 
         return JaccardLoss(MULTILABEL_MODE)
@@ -90,7 +89,7 @@ class Jaccard(Overlap):
 class Dice(Overlap):
     """1 − soft Dice score (V-Net, Milletari et al., 3DV 2016)."""
 
-    def make(self) -> nn.Module:
+    def make_score(self) -> nn.Module:
         from segmentation_models_pytorch.losses import MULTILABEL_MODE, DiceLoss
 
         return DiceLoss(MULTILABEL_MODE)
@@ -145,12 +144,15 @@ class Bootstrapped(Loss):
 
     Args:
         fraction: of the pixels that count; those that tie with the last of them count too.
+
+    Raises:
+        ValueError: `fraction` is not above 0 and at most 1.
     """
 
     def __init__(self, fraction: float = 0.25, aux_weight: float = 0.4) -> None:
         super().__init__(aux_weight)
         if not 0 < fraction <= 1:
-            raise BadInput(f"loss.fraction={fraction}: must be above 0 and at most 1")
+            raise ValueError(f"fraction must be above 0 and at most 1, got {fraction}")
         self.fraction = fraction
 
     def term(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -173,14 +175,19 @@ class BoundaryBCE(BCE):
         margin: pixels around the object in which no edge is a hard negative.
         boundary_weight: what pixels on the object's own boundary weigh more; 0 in MATNet.
         aux_weight: of each auxiliary head; 0.2 for MATNet's boundaries.
+
+    Raises:
+        ValueError: `edge` is not above 0 and at most 1, or `margin` is negative.
     """
 
     def __init__(
         self, edge: float = 0.3, margin: int = 5, boundary_weight: float = 0.0, aux_weight: float = 0.2
     ) -> None:
         super().__init__(aux_weight)
-        if not 0 < edge <= 1 or margin < 0:
-            raise BadInput(f"loss.edge={edge}, margin={margin}: edge must be in (0, 1], margin not negative")
+        if not 0 < edge <= 1:
+            raise ValueError(f"edge must be above 0 and at most 1, got {edge}")
+        if margin < 0:
+            raise ValueError(f"margin must be at least 0, got {margin}")
         self.edge = edge
         self.margin = margin
         self.boundary_weight = boundary_weight
@@ -198,11 +205,11 @@ class BoundaryBCE(BCE):
 
     def hard_negatives(self, mask: Tensor, images: Tensor) -> Tensor:
         """Masks (N, 1, H, W) and images (N, 3, H, W) → strength of the edges that are hard negatives, else 0."""
-        edges = strength(images)
+        edges = edge_strength(images)
         return edges * (edges >= self.edge) * (1 - dilate(mask, self.margin))
 
 
-def strength(images: Tensor) -> Tensor:
+def edge_strength(images: Tensor) -> Tensor:
     """Images (N, 3, H, W) → Sobel's gradient of their mean channel (N, 1, H, W), the strongest of each 1."""
     grey = F.pad(images.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     across = grey.new_tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
+from davis_exp.models.levels import Levels
+from davis_exp.utils.arguments import refused_by
 
 Context = tuple[int, int] | None
 """(past, future) frames that a part looks at; None: it carries state from frame to frame."""
@@ -31,40 +32,37 @@ class Prediction:
         return Prediction(change(self.logits), {name: change(logits) for name, logits in self.aux.items()})
 
 
-class Levels(Protocol):
-    """What a part says about the features it gives: one entry per level, fine → coarse."""
-
-    channels: tuple[int, ...]
-    strides: tuple[int, ...]
-    temporal_strides: tuple[int, ...]
-    context: Context
-
-
-class Encoder(Levels, Protocol):
+class Encoder(Protocol):
     """Frames → features. It normalises its own input, and its constructor never loads weights."""
 
+    levels: Levels
+    context: Context
     needs_motion: bool
     mean: Any
     std: Any
 
     def load_weights(self) -> None:
-        """Fill in the pretrained weights that the config names, if any."""
+        """Fill in the pretrained weights that it was told of, if any. Raises ValueError if they cannot be had."""
 
     def __call__(self, frames: Tensor, motion: Tensor | None) -> list[Tensor]:
         """Frames and motion (B, T, 3, H, W) in [0, 1] → one (B, T/t, C, H/s, W/s) per level."""
 
 
-class Temporal(Levels, Protocol):
-    """Features → features, with memory. Built with `channels`, `strides`, `temporal_strides` keywords."""
+class Temporal(Protocol):
+    """Features → features, with memory. Built with the keyword `inputs`: the encoder's Levels."""
+
+    levels: Levels
+    context: Context
 
     def initial_state(self, features: list[Tensor]) -> State:
         """The state before the first frame: a flat tuple whose shapes never change."""
 
-    def __call__(self, features: list[Tensor], state: State) -> tuple[list[Tensor], State]: ...
+    def __call__(self, features: list[Tensor], state: State) -> tuple[list[Tensor], State]:
+        """One (B, T/t, C, H/s, W/s) per level, and the state before them → the same, and the state after them."""
 
 
 class Decoder(Protocol):
-    """Features → logits. Built with `channels`, `strides`, `temporal_strides` keywords."""
+    """Features → logits. Built with the keyword `inputs`: the Levels of the temporal part."""
 
     context: Context
 
@@ -91,13 +89,12 @@ class VideoSegmenter(nn.Module):
 
     Args:
         encoder: a built encoder.
-        temporal, decoder: factories, called with `channels`, `strides` and `temporal_strides` of what
-            comes before them.
+        temporal, decoder: factories, called with `inputs`: the Levels of what comes before them.
         flow: a learned network, frames → motion pictures (both (B, T, 3, H, W)), with a `.context`; it
             counts as part of the model. None where motion comes from the data, or is not needed.
 
     Raises:
-        BadInput: the parts cannot work together; says which to change.
+        ValueError: the parts cannot work together, or one cannot be built; says which to change.
     """
 
     def __init__(
@@ -108,17 +105,21 @@ class VideoSegmenter(nn.Module):
         flow: Any = None,
     ) -> None:
         super().__init__()
-        _check_levels("encoder", encoder)
+        with refused_by("encoder", type(encoder)):
+            self._levels = Levels.of(encoder)
         self.encoder = encoder
-        self.temporal = _complete("temporal", temporal, encoder)
-        _check_levels("temporal", self.temporal)
-        self.decoder = _complete("decoder", decoder, self.temporal)
-        if flow is not None and not encoder.needs_motion:
-            raise BadInput("flow: this encoder uses no motion; set flow=none or choose a two-stream encoder")
+        self.temporal = _build("temporal", temporal, self._levels)
+        with refused_by("temporal", type(self.temporal)):
+            levels = Levels.of(self.temporal)
+        self.decoder = _build("decoder", decoder, levels)
+        if not _declared("encoder", encoder, "needs_motion") and flow is not None:
+            raise ValueError(
+                "flow: the encoder uses no motion; leave it out, or choose an encoder of two streams"
+            )
         self.flow = flow
         parts = {"encoder": encoder, "temporal": self.temporal, "decoder": self.decoder, "flow": flow}
         self._context = join_contexts(
-            {role: _attribute(role, part, "context") for role, part in parts.items() if part is not None}
+            {name: _declared(name, part, "context") for name, part in parts.items() if part is not None}
         )
 
     @property
@@ -132,11 +133,11 @@ class VideoSegmenter(nn.Module):
         return self.encoder.needs_motion and self.flow is None
 
     def load_weights(self) -> None:
-        """Fill in every part's pretrained weights, if any. Raises BadInput if they cannot be had."""
-        for part in self.children():
-            load: Any = getattr(part, "load_weights", None)
-            if load is not None:
-                load()
+        """Fill in every part's pretrained weights, if any. Raises ValueError if they cannot be had."""
+        for name, part in self.named_children():
+            if hasattr(part, "load_weights"):
+                with refused_by(name, type(part)):
+                    part.load_weights()  # type: ignore[operator]
 
     def forward(
         self, frames: Tensor, motion: Tensor | None = None, state: State | None = None
@@ -150,17 +151,26 @@ class VideoSegmenter(nn.Module):
 
         Returns:
             (logits (B, T, 1, H, W), the state after the last frame: () unless `context` is None)
+
+        Raises:
+            TypeError: frames that are no floats.
+            ValueError: no motion, where it is needed.
         """
         t, _, h, w = frames.shape[1:]
         return self.decode(self.encode(frames, motion), (t, h, w), state)
 
     def encode(self, frames: Tensor, motion: Tensor | None = None) -> list[Tensor]:
-        """Frames (B, T, 3, H, W) float in [0, 1] → features, of the frames padded to the coarsest stride."""
+        """Frames (B, T, 3, H, W) float in [0, 1] → one (B, T/t, C, H/s, W/s) per level of the padded frames.
+
+        Raises as `forward`.
+        """
         if not frames.is_floating_point():
             raise TypeError(f"frames must be floats in [0, 1], got {frames.dtype}")
         if self.encoder.needs_motion and motion is None:
             if self.flow is None:
-                raise BadInput("flow: this encoder needs motion; choose where it comes from, as flow=dis")
+                raise ValueError(
+                    "motion is needed by this encoder: give it, or a model with a `flow` network"
+                )
             motion = self.flow(frames)
         if motion is not None:
             motion = self._pad(motion)
@@ -175,12 +185,12 @@ class VideoSegmenter(nn.Module):
         features, state = self.temporal(features, state)
         padded = self.padded(size)
         prediction = self.decoder(features, padded)
-        return prediction.map(lambda logits: _fit(logits, size, padded)), state
+        return prediction.map(lambda logits: _resize_and_crop(logits, size, padded)), state
 
     def padded(self, size: Size) -> Size:
         """`size` (T, H, W) rounded up to what every level's stride divides."""
         t, h, w = size
-        step, stride = math.lcm(*self.encoder.temporal_strides), math.lcm(*self.encoder.strides)
+        step, stride = math.lcm(*self._levels.temporal_strides), math.lcm(*self._levels.strides)
         return -(-t // step) * step, -(-h // stride) * stride, -(-w // stride) * stride
 
     def _pad(self, clip: Tensor) -> Tensor:
@@ -193,22 +203,22 @@ class VideoSegmenter(nn.Module):
 
 
 def join_contexts(contexts: Mapping[str, Context]) -> Context:
-    """The context of parts run one after the other. Raises BadInput for state beside a window."""
+    """The context of parts (by name) run one after the other. Raises ValueError for state beside a window."""
     stateful = " and ".join(name for name, context in contexts.items() if context is None)
     windows = {name: context for name, context in contexts.items() if context and any(context)}
     if stateful and windows:
         names = " and ".join(windows)
-        raise BadInput(
-            f"{stateful} carries state from frame to frame, but {names} looks at (past, future) neighbours "
-            f"{', '.join(map(str, windows.values()))}: change {stateful} to one without state, as "
-            f"temporal=none, or {names} to one that sees a frame at a time"
+        raise ValueError(
+            f"state and windows exclude each other: {stateful} carries state from frame to frame, but {names} looks at "
+            f"(past, future) neighbours {', '.join(map(str, windows.values()))}: change {stateful} to one without "
+            f"state (of temporal parts, none), or {names} to one that sees a frame at a time"
         )
     if stateful:
         return None
     return sum(past for past, _ in windows.values()), sum(future for _, future in windows.values())
 
 
-def _fit(logits: Tensor, size: Size, padded: Size) -> Tensor:
+def _resize_and_crop(logits: Tensor, size: Size, padded: Size) -> Tensor:
     """Resize logits (B, T, 1, h, w) to the padded input, then crop to `size`."""
     if logits.shape[-2:] != padded[1:]:
         frames = F.interpolate(logits.flatten(0, 1), padded[1:], mode="bilinear")  # (B·T, 1, H, W)
@@ -217,32 +227,27 @@ def _fit(logits: Tensor, size: Size, padded: Size) -> Tensor:
     return logits[:, :t, :, :h, :w]
 
 
-def _complete(role: str, factory: Callable[..., Any], source: Levels) -> Any:
-    """Build part `role` for the levels that `source` gives."""
+def _build(name: str, factory: Callable[..., Any], inputs: Levels) -> Any:
+    """The part `name`, built for the levels that it is given. Raises ValueError saying which it is."""
     if isinstance(factory, nn.Module):
-        raise BadInput(f"{role}: already built; its YAML needs `_partial_: true`, to be told the levels")
-    levels = {name: getattr(source, name) for name in ("channels", "strides", "temporal_strides")}
+        raise ValueError(
+            f"{name}: already built; a factory (_partial_: true) is needed, to be told the levels"
+        )
     target, args, options = factory, (), {}
     if isinstance(factory, functools.partial):
         target, args, options = factory.func, factory.args, factory.keywords
     try:
-        inspect.signature(target).bind(*args, **(options | levels))
+        inspect.signature(target).bind(*args, **options, inputs=inputs)
     except TypeError as error:
-        name, given = getattr(target, "__name__", repr(target)), ", ".join(options | levels)
-        raise BadInput(f"{role}: {name} cannot be called with {given}: {error}") from error
-    return factory(**levels)
+        called, given = getattr(target, "__name__", repr(target)), ", ".join((*options, "inputs"))
+        raise ValueError(f"{name}: {called} cannot be called with {given}: {error}") from error
+    with refused_by(name, target):
+        return factory(inputs=inputs)
 
 
-def _attribute(role: str, part: object, name: str) -> Any:
-    if not hasattr(part, name):
-        raise BadInput(f"{role}: {type(part).__name__} declares no `{name}`, which every {role} must have")
-    return getattr(part, name)
-
-
-def _check_levels(role: str, part: object) -> None:
-    names = ("channels", "strides", "temporal_strides")
-    lengths = {name: len(_attribute(role, part, name)) for name in names}
-    if len(set(lengths.values())) != 1 or not lengths["channels"]:
-        raise BadInput(f"{role}: {type(part).__name__} declares levels of unequal number: {lengths}")
-    if role == "encoder":
-        _attribute(role, part, "needs_motion")
+def _declared(name: str, part: object, attribute: str) -> Any:
+    if not hasattr(part, attribute):
+        raise ValueError(
+            f"{name}: {type(part).__name__} declares no `{attribute}`, which every {name} must have"
+        )
+    return getattr(part, attribute)

@@ -335,7 +335,7 @@ def test_a_nan_loss_ends_the_training_and_says_so(compose, tmp_path):
         ("+trainer.fast_dev_run=true", r"trainer\.fast_dev_run"),
         ("trainer.devices=2", r"trainer.*devices"),
         ("task.encoder_lr_factor=-3", r"task\.encoder_lr_factor"),
-        ("+decoder.channels=[99]", r"decoder\.channels"),
+        ("+decoder.inputs=[99]", r"decoder\.inputs: PixelDecoder gets 'inputs' from the program"),
         ("loss._target_=davis_exp.models.losses.Nope", r"loss\._target_"),
     ],
 )
@@ -379,6 +379,84 @@ def test_an_encoder_from_outside_the_package_trains(tmp_path):
         7 * 28 + 8,
     )  # the encoder, and a 1×1 convolution
     assert json.loads((run / "score.json").read_text())["contest"]["frames"] > 0
+
+
+OWN = {
+    "encoder": """
+from torch import nn
+
+from davis_exp.models.levels import Levels
+
+
+class Mine(nn.Module):
+    context, needs_motion, mean, std = (0, 0), False, 0, 1
+
+    def __init__(self, width: int = 5) -> None:
+        super().__init__()
+        self.levels = Levels((width, width), (1, 2))
+        self.convs = nn.ModuleList([nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(3, width, 2, stride=2)])
+
+    def forward(self, frames, motion=None):
+        return [conv(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]) for conv in self.convs]
+""",
+    "decoder": """
+from torch import nn
+
+from davis_exp.models.segmenter import Prediction
+
+
+class Mine(nn.Module):
+    context = (0, 0)
+
+    def __init__(self, *, inputs, width: int) -> None:
+        super().__init__()
+        if width % 2:
+            raise ValueError(f"width must be even, got {width}")
+        self.head = nn.Sequential(nn.Conv2d(inputs.channels[0], width, 1), nn.ReLU(), nn.Conv2d(width, 1, 1))
+
+    def forward(self, features, size):
+        return Prediction(self.head(features[0].flatten(0, 1)).unflatten(0, features[0].shape[:2]))
+""",
+    "loss": """
+from davis_exp.models.losses import Loss
+
+
+class Mine(Loss):
+    def term(self, logits, target):
+        return (logits.sigmoid() - target).square().mean()
+""",
+}
+OWN_YAML = {"encoder": "width: 7\n", "decoder": "_partial_: true\nwidth: 4\n", "loss": "aux_weight: 0.1\n"}
+
+
+def test_an_encoder_a_decoder_and_a_loss_from_outside_the_package_train(tmp_path):
+    """Two files for each: a module and its YAML."""
+    for group, module in OWN.items():
+        (tmp_path / f"own_{group}.py").write_text(module)
+        (tmp_path / "own_conf" / group).mkdir(parents=True)
+        yaml = f"_target_: own_{group}.Mine\n{OWN_YAML[group]}"
+        (tmp_path / "own_conf" / group / "mine.yaml").write_text(yaml)
+    overrides = [o for o in TINY if not o.startswith(("encoder", "decoder"))]
+    overrides += ["encoder=mine", "decoder=mine", "loss=mine", "trainer.max_steps=1", "name=outside"]
+    command = [sys.executable, "-m", "davis_exp", "train", *overrides]
+    command.append(f"hydra.searchpath=[file://{tmp_path}/own_conf]")
+    odd = subprocess.run([*command, "decoder.width=3"], cwd=tmp_path, capture_output=True, text=True)
+    assert (odd.returncode, odd.stderr) == (2, "davis-exp: decoder.width must be even, got 3\n")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    run = max((tmp_path / "runs/outside").iterdir())
+    status = json.loads((run / "status.json").read_text())
+    assert (status["state"], status["nparams"]) == ("finished", 7 * 28 + 7 * 13 + 4 * 8 + 5)
+    checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 1
+
+
+def test_logits_that_do_not_fit_the_masks_are_refused(compose, tmp_path, monkeypatch):
+    from davis_exp.models import segmenter
+
+    monkeypatch.setattr(segmenter, "_resize_and_crop", lambda logits, size, padded: logits[..., :-1])
+    with pytest.raises(BadInput, match=r"^loss: logits of shape \(4, .*\) for masks of \(4, "):
+        train.run(compose(*TINY), tmp_path)
 
 
 def test_a_model_that_finds_nothing_is_scored_not_refused(compose, tmp_path, monkeypatch):

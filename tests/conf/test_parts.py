@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from davis_exp import budget
-from davis_exp.errors import BadInput
 from davis_exp.models.losses import Loss
 from davis_exp.models.segmenter import Prediction, VideoSegmenter
 
@@ -78,11 +77,13 @@ def test_encoder_gives_what_it_declares(name: str) -> None:
     encoder = empty(name)
     frames = torch.empty(1, 8, 3, 96, 160, device="meta")
     levels = encoder(frames, frames if encoder.needs_motion else None)
-    declared = zip(encoder.channels, encoder.strides, encoder.temporal_strides, strict=True)
+    declared = zip(
+        encoder.levels.channels, encoder.levels.strides, encoder.levels.temporal_strides, strict=True
+    )
     assert [tuple(level.shape) for level in levels] == [
         (1, 8 // t, c, 96 // s, 160 // s) for c, s, t in declared
     ]
-    assert list(encoder.strides) == sorted(encoder.strides)
+    assert list(encoder.levels.strides) == sorted(encoder.levels.strides)
     assert budget.count(encoder)[0].parameters > 0 or name == "pixel"
 
 
@@ -92,10 +93,10 @@ def check(encoder: str, temporal: str, decoder: str) -> bool:
     try:
         with budget.empty_weights():
             model = join(part, temporal, decoder).to("meta").eval()
-    except BadInput as error:
+    except ValueError as error:
         refusal = str(error)
-        assert not suits(part.strides, decoder) or "carries state" in refusal, refusal
-        assert "or another encoder" in refusal or "temporal=none" in refusal
+        assert not suits(part.levels.strides, decoder) or "carries state" in refusal, refusal
+        assert "or another encoder" in refusal or "without state" in refusal
         return False
     prediction, _ = model.decode(encoded(encoder), (2, H, W))
     assert prediction.logits.shape == (1, 2, 1, H, W), (encoder, temporal, decoder)
@@ -122,10 +123,8 @@ def test_every_decoder_runs_or_is_refused_with(temporal: str) -> None:
 def test_pixel_takes_no_decoder_but_pixel() -> None:
     assert "pixel" in choices("decoder")
     for decoder in set(choices("decoder")) - {"pixel"}:
-        with pytest.raises(BadInput, match=r"decoder=\w+ needs .*use decoder=pixel") as refusal:
+        with pytest.raises(ValueError, match=r"^decoder: \w+ needs .*use the pixel decoder"):
             join(empty("pixel"), "none", decoder)
-        named = str(refusal.value).split()[0].removeprefix("decoder=")
-        assert decoder == named or decoder.startswith(f"{named}_")  # a variant is refused as its kind
 
 
 def run(encoder: str, temporal: str, decoder: str) -> None:
@@ -158,7 +157,7 @@ def test_encoders_run(encoder: str) -> None:
 @pytest.mark.parametrize("decoder", choices("decoder"))
 @pytest.mark.parametrize("encoder", choices("encoder"))
 def test_all_pairs_run(encoder: str, decoder: str) -> None:
-    if not suits(empty(encoder).strides, decoder):
+    if not suits(empty(encoder).levels.strides, decoder):
         pytest.skip(f"{encoder} and {decoder} do not suit")
     for temporal in choices("temporal"):
         if check(encoder, temporal, decoder):

@@ -4,21 +4,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from davis_exp.errors import BadInput
 from davis_exp.models.decoders.boundary import BoundaryDecoder, GlobalContext, Pyramid
+from davis_exp.models.levels import Levels
 from davis_exp.models.losses import BoundaryBCE
 
-LEVELS = {"channels": (8, 16, 24), "strides": (4, 8, 16), "temporal_strides": (1, 1, 1)}
+LEVELS = Levels((8, 16, 24), (4, 8, 16))
 
 
 def features(n: int = 2, t: int = 3) -> list[torch.Tensor]:
     torch.manual_seed(0)
-    pairs = zip(LEVELS["channels"], LEVELS["strides"], strict=True)
+    pairs = zip(LEVELS.channels, LEVELS.strides, strict=True)
     return [torch.randn(n, t, c, 48 // s, 64 // s) for c, s in pairs]
 
 
 def test_a_boundary_per_level_and_their_fusion() -> None:
-    decoder = BoundaryDecoder(**LEVELS, width=16).eval()
+    decoder = BoundaryDecoder(inputs=LEVELS, width=16).eval()
     prediction = decoder(features(), (3, 48, 64))
     assert set(prediction.aux) == {"boundary", "boundary_0", "boundary_1", "boundary_2"}
     for logits in (prediction.logits, *prediction.aux.values()):
@@ -31,7 +31,7 @@ def test_a_boundary_per_level_and_their_fusion() -> None:
 
 
 def test_boundaries_shape_the_mask() -> None:
-    decoder = BoundaryDecoder(**LEVELS, width=16).eval()
+    decoder = BoundaryDecoder(inputs=LEVELS, width=16).eval()
     before = decoder(features(), (3, 48, 64)).logits
     for head in decoder.boundaries:
         bias = head[-1].bias.data.clone()
@@ -41,7 +41,7 @@ def test_boundaries_shape_the_mask() -> None:
 
 
 def test_every_parameter_learns_even_from_one_frame() -> None:
-    decoder = BoundaryDecoder(**LEVELS, width=16).train()
+    decoder = BoundaryDecoder(inputs=LEVELS, width=16).train()
     prediction = decoder(features(1, 1), (1, 48, 64))
     masks = torch.zeros(1, 1, 1, 12, 16)
     masks[..., 3:8, 4:9] = 1
@@ -75,10 +75,10 @@ def test_pyramid_is_one_kernel_at_three_dilations() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": (3,), "strides": (1,), "temporal_strides": (1,)}, r"decoder=boundary needs .*\(1,\)"),
-        ({**LEVELS, "width": 30}, r"decoder\.width=30: must be a multiple of 4"),
+        ({"inputs": Levels((3,), (1,))}, r"BoundaryDecoder needs .*\(1,\)"),
+        ({"inputs": LEVELS, "width": 30}, r"^width must be a multiple of 4, and at least 4, got 30$"),
     ],
 )
 def test_refusals(options: dict, message: str) -> None:
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(ValueError, match=message):
         BoundaryDecoder(**options)

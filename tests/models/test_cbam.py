@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from davis_exp.errors import BadInput
 from davis_exp.models.decoders.cbam import CBAM, CBAMDecoder
+from davis_exp.models.levels import Levels
 
-LEVELS = {"channels": (8, 16, 24), "strides": (4, 8, 16), "temporal_strides": (1, 1, 2)}
+LEVELS = Levels((8, 16, 24), (4, 8, 16), (1, 1, 2))
 
 
 def features(t: int) -> list[torch.Tensor]:
     torch.manual_seed(0)
-    levels = zip(*LEVELS.values(), strict=True)
+    levels = zip(LEVELS.channels, LEVELS.strides, LEVELS.temporal_strides, strict=True)
     return [torch.randn(2, t // step, c, 48 // s, 64 // s) for c, s, step in levels]
 
 
@@ -31,7 +31,7 @@ def test_attention() -> None:
 
 
 def test_logits_are_at_the_finest_level() -> None:
-    decoder = CBAMDecoder(**LEVELS, width=16)
+    decoder = CBAMDecoder(inputs=LEVELS, width=16)
     prediction = decoder(features(4), (4, 48, 64))
     assert prediction.logits.shape == (2, 4, 1, 12, 16)
     assert prediction.aux == {}
@@ -40,7 +40,7 @@ def test_logits_are_at_the_finest_level() -> None:
 
 
 def test_every_level_counts() -> None:
-    decoder, levels = CBAMDecoder(**LEVELS, width=16), features(4)
+    decoder, levels = CBAMDecoder(inputs=LEVELS, width=16), features(4)
     reference = decoder(levels, (4, 48, 64)).logits
     for i in range(3):
         changed = [level + (i == j) for j, level in enumerate(levels)]
@@ -48,5 +48,5 @@ def test_every_level_counts() -> None:
 
 
 def test_one_level_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"decoder=cbam needs at least two levels, .*\(1,\)"):
-        CBAMDecoder(channels=(3,), strides=(1,), temporal_strides=(1,))
+    with pytest.raises(ValueError, match=r"CBAMDecoder needs at least two levels, .*\(1,\)"):
+        CBAMDecoder(inputs=Levels((3,), (1,)))

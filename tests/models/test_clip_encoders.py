@@ -6,12 +6,12 @@ from torch import nn
 from torchvision.models.video import resnet
 
 from davis_exp.budget import count, empty_weights
-from davis_exp.errors import BadInput
 from davis_exp.models.decoders.pixel import PixelDecoder
 from davis_exp.models.encoders import csn
-from davis_exp.models.encoders.clip import ClipEncoder, reach
+from davis_exp.models.encoders.clip_encoder import ClipEncoder, context_of
 from davis_exp.models.encoders.csn import CSN, ChannelSeparated
 from davis_exp.models.encoders.torchvision_video import TorchvisionVideoEncoder
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import VideoSegmenter
 from davis_exp.models.temporal.none import NoTemporal
 
@@ -85,8 +85,7 @@ def test_torchvision_nets_have_their_published_sizes(name: str, millions: float)
 def test_torchvision_levels(name: str, channels, strides, temporal_strides) -> None:
     with empty_weights():
         encoder = TorchvisionVideoEncoder(name)
-    declared = (encoder.channels, encoder.strides, encoder.temporal_strides)
-    assert declared == (channels, strides, temporal_strides)
+    assert encoder.levels == Levels(channels, strides, temporal_strides)
     levels = encoder.to("meta")(torch.empty(2, 24, 3, 96, 64, device="meta"))
     given = zip(channels, strides, temporal_strides, strict=True)
     assert [tuple(level.shape) for level in levels] == [
@@ -115,10 +114,8 @@ def mini_csn() -> ClipEncoder:
     return ClipEncoder(
         "mini",
         ChannelSeparated(blocks, learn_norm=False),
-        channels=(256, 512, 1024, 2048),
-        strides=(4, 8, 16, 32),
-        temporal_strides=(1, 2, 4, 8),
-        context=reach(csn.temporal_chain(blocks)),
+        levels=Levels((256, 512, 1024, 2048), (4, 8, 16, 32), (1, 2, 4, 8)),
+        context=context_of(csn.temporal_layers(blocks)),
     )
 
 
@@ -128,7 +125,7 @@ def test_context_is_how_far_the_encoder_looks(name: str) -> None:
     torch.manual_seed(0)
     encoder = (mini_csn() if name == "mini_csn" else TorchvisionVideoEncoder(name)).eval()
     past, future = encoder.context
-    step = encoder.temporal_strides[-1]
+    step = encoder.levels.temporal_strides[-1]
     length = -(-(past + future + step) // step) * step + 2 * step
     frames = torch.rand(1, length, 3, 32, 32, requires_grad=True)
     middle = length // step // 2
@@ -228,17 +225,17 @@ def test_kinetics_weights_come_from_torchvision(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CSN(101), r"encoder\.depth=101: must be 50 or 152"),
-        (lambda: CSN(50, weights="kinetics"), r"encoder\.weights=kinetics: .*set encoder\.weights=null"),
-        (lambda: TorchvisionVideoEncoder("r2plus1d_19"), r"encoder\.name=r2plus1d_19: .*choose r2plus1d_18"),
-        (lambda: TorchvisionVideoEncoder("swin3d_t"), r"encoder\.name=swin3d_t: .*choose "),
+        (lambda: CSN(101), "^depth must be 50 or 152, got 101$"),
+        (lambda: CSN(50, weights="kinetics"), "^weights of irCSN .*must be null .*'kinetics'"),
+        (lambda: TorchvisionVideoEncoder("r2plus1d_19"), r"^name=r2plus1d_19: .*choose r2plus1d_18"),
+        (lambda: TorchvisionVideoEncoder("swin3d_t"), r"^name=swin3d_t: .*choose "),
         (
             lambda: TorchvisionVideoEncoder("s3d", "imagenet"),
-            r"encoder\.weights=imagenet: must be kinetics400",
+            "^weights must be kinetics400 .*got 'imagenet'",
         ),
     ],
 )
 def test_what_cannot_be_is_refused(make, message: str) -> None:
-    with pytest.raises(BadInput, match=message) as refusal:
+    with pytest.raises(ValueError, match=message) as refusal:
         make()
     assert "\n" not in str(refusal.value)

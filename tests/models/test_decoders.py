@@ -4,11 +4,11 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from davis_exp.errors import BadInput
 from davis_exp.models.decoders import smp as ours
-from davis_exp.models.decoders.frames import at_every_frame
+from davis_exp.models.decoders.fold_time import at_every_frame
 from davis_exp.models.decoders.pixel import PixelDecoder
 from davis_exp.models.encoders.smp import SmpEncoder
+from davis_exp.models.levels import Levels
 
 PAIRS = [
     (ours.Unet, smp.Unet, "resnet18", {}),
@@ -24,17 +24,13 @@ PAIRS = [
 ]
 
 
-def strided(channels, strides):
-    return {"channels": channels, "strides": strides, "temporal_strides": (1,) * len(strides)}
-
-
 @pytest.mark.parametrize(("part", "whole", "name", "options"), PAIRS)
 def test_same_logits_as_smp(part, whole, name: str, options: dict) -> None:
     torch.manual_seed(0)
     theirs_options = {f"encoder_{key}": value for key, value in options.items()}
     reference = whole(name, encoder_weights=None, **theirs_options).eval()
     encoder = SmpEncoder(name, **options).eval()
-    decoder = part(**strided(encoder.channels, encoder.strides)).eval()
+    decoder = part(inputs=encoder.levels).eval()
     encoder.net.load_state_dict(reference.encoder.state_dict())
     decoder.decoder.load_state_dict(reference.decoder.state_dict())
     decoder.head.load_state_dict(reference.segmentation_head[0].state_dict())
@@ -48,18 +44,18 @@ def test_same_logits_as_smp(part, whole, name: str, options: dict) -> None:
 
 @pytest.mark.parametrize("part", [ours.UnetPlusPlus, ours.Linknet])
 def test_without_a_stride_2_level_they_end_at_stride_2(part) -> None:
-    decoder = part(**strided((8, 16, 32), (4, 8, 16))).eval()
+    decoder = part(inputs=Levels((8, 16, 32), (4, 8, 16))).eval()
     features = [torch.rand(1, 2, c, 64 // s, 96 // s) for c, s in zip((8, 16, 32), (4, 8, 16), strict=True)]
     with torch.no_grad():
         assert decoder(features, (2, 64, 96)).logits.shape == (1, 2, 1, 32, 48)
 
 
 def test_deeplab_brings_an_undilated_encoder_to_stride_16() -> None:
-    decoder = ours.DeepLabV3Plus(**strided((8, 16), (4, 32))).eval()
+    decoder = ours.DeepLabV3Plus(inputs=Levels((8, 16), (4, 32))).eval()
     with torch.no_grad():
         fine, coarse = torch.rand(1, 1, 8, 24, 24), torch.rand(1, 1, 16, 3, 3)
         assert decoder(([fine, coarse]), (1, 96, 96)).logits.shape == (1, 1, 1, 24, 24)
-    assert decoder.place([fine[0], coarse[0]], 96, 96)[-1].shape == (1, 16, 6, 6)
+    assert decoder.arrange([fine[0], coarse[0]], 96, 96)[-1].shape == (1, 16, 6, 6)
 
 
 def test_levels_shortened_in_time_are_brought_to_every_frame() -> None:
@@ -67,7 +63,7 @@ def test_levels_shortened_in_time_are_brought_to_every_frame() -> None:
     out = at_every_frame(level, 6)
     assert out.shape == (1, 6, 2, 4, 4)
     torch.testing.assert_close(out[0, :, 0, 0, 0], torch.tensor([0, 0.25, 0.75, 1.25, 1.75, 2]))
-    decoder = ours.Unet(**strided((8, 16), (2, 4))).eval()
+    decoder = ours.Unet(inputs=Levels((8, 16), (2, 4))).eval()
     features = [torch.rand(1, 3, 8, 8, 8), torch.rand(1, 6, 16, 4, 4)]
     with torch.no_grad():
         assert decoder(features, (6, 16, 16)).logits.shape == (1, 6, 1, 16, 16)
@@ -75,14 +71,14 @@ def test_levels_shortened_in_time_are_brought_to_every_frame() -> None:
 
 def test_pixel_is_one_convolution_of_the_hypercolumn() -> None:
     """Resizing and a 1 × 1 convolution commute, so it equals a convolution of the resized levels stacked."""
-    decoder = PixelDecoder(**strided((3, 5), (1, 2)))
+    decoder = PixelDecoder(inputs=Levels((3, 5), (1, 2)))
     fine, coarse = torch.rand(1, 2, 3, 8, 8), torch.rand(1, 2, 5, 4, 4)
     resized = torch.nn.functional.interpolate(coarse[0], (8, 8), mode="bilinear")
     column = torch.cat([fine[0], resized], dim=1)  # (2, 8, 8, 8)
     weight = torch.cat([readout.weight for readout in decoder.readouts], dim=1)
     expected = torch.nn.functional.conv2d(column, weight, decoder.readouts[0].bias)
     torch.testing.assert_close(decoder([fine, coarse], (2, 8, 8)).logits[0], expected)
-    assert sum(p.numel() for p in PixelDecoder(**strided((3,), (1,))).parameters()) == 4
+    assert sum(p.numel() for p in PixelDecoder(inputs=Levels((3,), (1,))).parameters()) == 4
 
 
 @pytest.mark.parametrize(
@@ -100,15 +96,15 @@ def test_pixel_is_one_convolution_of_the_hypercolumn() -> None:
     ],
 )
 def test_unsuitable_levels_are_refused(part, strides: tuple[int, ...], needs: str) -> None:
-    with pytest.raises(BadInput, match=f"decoder={part.__name__.lower()} needs .*{needs}.*use decoder=pixel"):
-        part(**strided((8,) * len(strides), strides))
+    with pytest.raises(ValueError, match=f"{part.__name__} needs .*{needs}.*use the pixel decoder"):
+        part(inputs=Levels((8,) * len(strides), strides))
 
 
 def test_too_few_widths_are_refused() -> None:
-    with pytest.raises(BadInput, match=r"decoder\.widths=\[16\].*needs 2 widths"):
-        ours.Unet(**strided((8, 16), (2, 4)), widths=(16,))
+    with pytest.raises(ValueError, match=r"^widths must be 2 .*got \[16\]"):
+        ours.Unet(inputs=Levels((8, 16), (2, 4)), widths=(16,))
 
 
 def test_a_level_that_is_not_a_power_of_two_suits_pixel() -> None:
-    decoder = PixelDecoder(**strided((8, 8), (14, 14)))
+    decoder = PixelDecoder(inputs=Levels((8, 8), (14, 14)))
     assert decoder([torch.rand(1, 1, 8, 2, 3)] * 2, (1, 28, 42)).logits.shape == (1, 1, 1, 2, 3)

@@ -1,5 +1,7 @@
 """The fusions against plain computations of what they are to be."""
 
+import re
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,8 +10,9 @@ from davis_exp.models.fusion.aligned import Aligned, Gate
 from davis_exp.models.fusion.gated import Gated
 from davis_exp.models.fusion.mat import Bridge, MotionAttentiveTransition, Transition
 from davis_exp.models.fusion.sum import Sum
+from davis_exp.models.levels import Levels
 
-LEVELS = {"channels": (32, 64), "motion_channels": (32, 64), "strides": (4, 8)}
+LEVELS = {"appearance": Levels((32, 64), (4, 8)), "motion": Levels((32, 64), (4, 8))}
 
 
 @pytest.fixture
@@ -28,9 +31,9 @@ def test_sum(maps) -> None:
 @pytest.mark.parametrize("fusion", [Sum, Gated, Aligned])
 def test_motion_of_another_width_comes_in_appearances(fusion, maps) -> None:
     appearance, motion = maps
-    part = fusion(channels=(32, 64), motion_channels=(8, 64), strides=(4, 8))
+    part = fusion(appearance=Levels((32, 64), (4, 8)), motion=Levels((8, 64), (4, 8)))
     merged = part(appearance, [motion[0][:, :8], motion[1]])
-    assert part.channels == (32, 64)
+    assert part.levels.channels == (32, 64)
     assert [m.shape for m in merged] == [a.shape for a in appearance]
 
 
@@ -114,7 +117,7 @@ def test_bridge() -> None:
 
 def test_mat_bridges_both_streams_side_by_side(maps) -> None:
     part = MotionAttentiveTransition(**LEVELS, after=(8,))
-    assert part.channels == (64, 128)
+    assert part.levels.channels == (64, 128)
     assert [m.shape[1] for m in part(*maps)] == [64, 128]
     fine, coarse = ([stream[i] for stream in maps] for i in (0, 1))
     assert all(
@@ -158,8 +161,32 @@ def test_gate_weighs_the_streams_to_twice_their_mean() -> None:
 
 @pytest.mark.parametrize("fusion", [Gated, Aligned, MotionAttentiveTransition])
 def test_trains_on_a_single_frame(fusion) -> None:
-    part = fusion(channels=(32, 64, 96), motion_channels=(32, 64, 96), strides=(8, 16, 32)).train()
+    levels = Levels((32, 64, 96), (8, 16, 32))
+    part = fusion(appearance=levels, motion=levels).train()
     streams = [[torch.randn(1, c, s, s) for c, s in ((32, 4), (64, 2), (96, 2))] for _ in range(2)]
     merged = part(*streams)
     sum(level.square().mean() for level in merged).backward()
     assert all(torch.isfinite(level).all() for level in merged)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "options", "message"),
+    [
+        (Gated, {"reduction": 0}, "reduction must be at least 1, got 0"),
+        (Aligned, {"width": 0}, "width must be at least 1, got 0"),
+        (MotionAttentiveTransition, {"after": (8,), "cascades": 0}, "cascades must be at least 1, got 0"),
+        (
+            MotionAttentiveTransition,
+            {"after": (16,)},
+            "after must be strides of (4, 8), the streams' levels, got [16]",
+        ),
+        (
+            MotionAttentiveTransition,
+            {"after": ()},
+            "after must be strides of (4, 8), the streams' levels, got []",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(fusion, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fusion(**LEVELS, **options)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from davis_exp.errors import BadInput
 from davis_exp.models.losses import (
     BCE,
     BCEDice,
@@ -17,7 +16,7 @@ from davis_exp.models.losses import (
     Jaccard,
     Lovasz,
     boundary,
-    strength,
+    edge_strength,
 )
 from davis_exp.models.segmenter import Prediction
 
@@ -121,7 +120,7 @@ def test_auxiliary_heads_count_with_their_weight(logits: Tensor, masks: Tensor) 
 
 
 def test_logits_of_another_size_are_refused(logits: Tensor, masks: Tensor) -> None:
-    with pytest.raises(BadInput, match=r"logits of shape \(2, 3, 1, 4, 10\)"):
+    with pytest.raises(ValueError, match=r"logits of shape \(2, 3, 1, 4, 10\)"):
         BCE()(Prediction(logits[..., :4, :]), masks)
 
 
@@ -173,12 +172,12 @@ def scene() -> tuple[Tensor, Tensor]:
 
 def test_strength_of_edges() -> None:
     frames, _ = scene()
-    steps = strength(frames[0])[0, 0]
+    steps = edge_strength(frames[0])[0, 0]
     assert steps[:, [5, 6, 17, 18]].eq(1).all()  # on either side of a step
     assert steps.sum() == 4 * 16
-    assert strength(torch.full((1, 3, 5, 5), 0.7)).max() < 1e-4  # of rounding, not blown up
+    assert edge_strength(torch.full((1, 3, 5, 5), 0.7)).max() < 1e-4  # of rounding, not blown up
     faint = frames[0] * torch.tensor([1.0] * 12 + [0.5] * 12)  # halves the second step, and makes one of ¼
-    assert strength(faint)[0, 0, 3, [6, 12, 18]].tolist() == pytest.approx([1.0, 0.5, 0.5])
+    assert edge_strength(faint)[0, 0, 3, [6, 12, 18]].tolist() == pytest.approx([1.0, 0.5, 0.5])
 
 
 def test_hard_negatives_weigh_more() -> None:
@@ -218,5 +217,5 @@ def test_margin_edge_and_boundary_weight() -> None:
     ],
 )
 def test_senseless_settings_are_refused(make) -> None:
-    with pytest.raises(BadInput, match=r"loss\.(fraction|edge)="):
+    with pytest.raises(ValueError, match=r"^(fraction|edge|margin) must be "):
         make()

@@ -5,31 +5,27 @@ import torch
 import torch.nn.functional as F
 
 from davis_exp.budget import count, empty_weights, measure
-from davis_exp.errors import BadInput
 from davis_exp.models.decoders.refine3d import Refine3d, Refinement, full
 from davis_exp.models.encoders.csn import CSN
 from davis_exp.models.encoders.pixel import PixelEncoder
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import VideoSegmenter
 from davis_exp.models.temporal.conv_gru import ConvGRU
 from davis_exp.models.temporal.none import NoTemporal
 
-CSN_LEVELS = {
-    "channels": (256, 512, 1024, 2048),
-    "strides": (4, 8, 16, 32),
-    "temporal_strides": (1, 2, 4, 8),
-}
-SMALL = {"channels": (3, 4, 5), "strides": (4, 8, 16), "temporal_strides": (1, 2, 4)}
+CSN_LEVELS = Levels((256, 512, 1024, 2048), (4, 8, 16, 32), (1, 2, 4, 8))
+SMALL = Levels((3, 4, 5), (4, 8, 16), (1, 2, 4))
 
 
-def features(levels: dict, frames: int = 8, size: int = 32, dtype=torch.float32) -> list[torch.Tensor]:
-    given = zip(*levels.values(), strict=True)
+def features(levels: Levels, frames: int = 8, size: int = 32, dtype=torch.float32) -> list[torch.Tensor]:
+    given = zip(levels.channels, levels.strides, levels.temporal_strides, strict=True)
     return [torch.randn(1, frames // t, c, size // s, size // s, dtype=dtype) for c, s, t in given]
 
 
 @pytest.mark.parametrize(("light", "published"), [(False, 45.5e6), (True, 13.2e6)])
 def test_has_the_published_size(light: bool, published: float) -> None:
     with empty_weights():
-        decoder = Refine3d(**CSN_LEVELS, light=light)
+        decoder = Refine3d(inputs=CSN_LEVELS, light=light)
     assert count(decoder)[0].parameters == pytest.approx(published, rel=0.01)
 
 
@@ -64,7 +60,7 @@ def test_refines_by_the_published_equations() -> None:
 @pytest.mark.parametrize("light", [False, True])
 def test_every_parameter_and_every_level_is_used(light: bool) -> None:
     torch.manual_seed(0)
-    decoder = Refine3d(**SMALL, width=8, light=light)
+    decoder = Refine3d(inputs=SMALL, width=8, light=light)
     given = [level.requires_grad_() for level in features(SMALL)]
     logits = decoder(given, (8, 32, 32)).logits
     assert logits.shape == (1, 8, 1, 8, 8)
@@ -78,8 +74,8 @@ def test_every_parameter_and_every_level_is_used(light: bool) -> None:
 def test_context_is_how_far_it_looks(temporal_strides: tuple[int, ...]) -> None:
     """By gradients of one frame's logits; where levels are shortened, the declared context is a bound."""
     torch.manual_seed(0)
-    levels = SMALL | {"temporal_strides": temporal_strides}
-    decoder = Refine3d(**levels, width=8).double()
+    levels = Levels(SMALL.channels, SMALL.strides, temporal_strides)
+    decoder = Refine3d(inputs=levels, width=8).double()
     past, future = decoder.context
     length = -(-(past + future + 9) // 8) * 8
     given = [level.requires_grad_() for level in features(levels, length, 16, torch.float64)]
@@ -111,8 +107,8 @@ def test_any_number_of_frames_of_any_size(frames: int) -> None:
 
 
 def test_levels_finer_than_stride_4_are_left_out() -> None:
-    levels = {"channels": (2, *SMALL["channels"]), "strides": (2, 4, 8, 16), "temporal_strides": (1, 1, 1, 1)}
-    decoder = Refine3d(**levels, width=4)
+    levels = Levels((2, *SMALL.channels), (2, 4, 8, 16))
+    decoder = Refine3d(inputs=levels, width=4)
     given = [level.requires_grad_() for level in features(levels, 2)]
     logits = decoder(given, (2, 32, 32)).logits
     assert logits.shape == (1, 2, 1, 8, 8)
@@ -123,16 +119,15 @@ def test_levels_finer_than_stride_4_are_left_out() -> None:
 
 @pytest.mark.parametrize("strides", [(1,), (2, 4), (2,), (32,)])
 def test_too_few_levels_are_refused(strides: tuple[int, ...]) -> None:
-    given = {"channels": (8,) * len(strides), "strides": strides, "temporal_strides": (1,) * len(strides)}
-    with pytest.raises(BadInput, match=r"decoder=refine3d needs at least two levels .*or another encoder"):
-        Refine3d(**given)
+    with pytest.raises(ValueError, match=r"Refine3d needs at least two levels .*or another encoder"):
+        Refine3d(inputs=Levels((8,) * len(strides), strides))
 
 
 def test_beside_a_part_with_state_it_is_refused() -> None:
     class Pyramid(PixelEncoder):
         def __init__(self) -> None:
             super().__init__()
-            self.channels, self.strides, self.temporal_strides = (3, 3), (4, 8), (1, 1)
+            self.levels = Levels((3, 3), (4, 8))
 
-    with pytest.raises(BadInput, match=r"temporal carries state .* decoder looks at .*temporal=none"):
+    with pytest.raises(ValueError, match=r"temporal carries state .* decoder looks at .*without state"):
         VideoSegmenter(Pyramid(), ConvGRU, Refine3d)

@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
 from davis_exp.models.decoders.pixel import PixelDecoder
 from davis_exp.models.decoders.smp import FPN, Unet
 from davis_exp.models.encoders.pixel import PixelEncoder
 from davis_exp.models.encoders.timm import TimmEncoder
+from davis_exp.models.encoders.two_stream import TwoStreamEncoder
+from davis_exp.models.fusion.sum import Sum
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import Prediction, VideoSegmenter, join_contexts
 from davis_exp.models.temporal.conv_gru import ConvGRU
 from davis_exp.models.temporal.none import NoTemporal
@@ -169,7 +171,8 @@ def test_contexts_join(contexts: list, joined) -> None:
 
 def test_state_beside_a_window_is_refused() -> None:
     with pytest.raises(
-        BadInput, match=r"temporal carries state .* encoder looks at .*\(1, 1\).*temporal=none"
+        ValueError,
+        match=r"temporal carries state .* encoder looks at .*\(1, 1\).*change temporal to one without",
     ):
         VideoSegmenter(Shrink(), ConvGRU, PixelDecoder)
 
@@ -186,12 +189,12 @@ def test_learned_flow_feeds_the_encoder_and_adds_its_context(clip: Tensor) -> No
 def test_motion_is_asked_for() -> None:
     model = VideoSegmenter(NeedsMotion(), NoTemporal, PixelDecoder)
     assert model.needs_motion
-    with pytest.raises(BadInput, match="flow"):
+    with pytest.raises(ValueError, match=r"^motion is needed.*`flow`"):
         model(torch.rand(1, 1, 3, 8, 8))
 
 
 def test_unused_flow_is_refused() -> None:
-    with pytest.raises(BadInput, match="flow=none"):
+    with pytest.raises(ValueError, match=r"^flow: the encoder uses no motion"):
         VideoSegmenter(PixelEncoder(), NoTemporal, PixelDecoder, flow=Difference())
 
 
@@ -206,20 +209,37 @@ def test_integer_frames_are_refused() -> None:
         (partial(ConvGRU, widht=3), PixelDecoder, "temporal: ConvGRU cannot be called with widht.*'widht'"),
         (NoTemporal, partial(Unet, width=3), "decoder: Unet cannot be called with width"),
         (NoTemporal, nn.Conv2d(3, 1, 1), "decoder: already built.*_partial_: true"),
-        (lambda **levels: nn.Identity(), PixelDecoder, "temporal: Identity declares no `channels`"),
-        (NoTemporal, lambda **levels: nn.Identity(), "decoder: Identity declares no `context`"),
-        (lambda *, channels: nn.Identity(), PixelDecoder, "temporal: .*strides"),
-        (NoTemporal, Unet, "decoder=unet needs .* use decoder=pixel, or another encoder"),
+        (lambda inputs: nn.Identity(), PixelDecoder, "temporal: Identity declares no `levels`"),
+        (NoTemporal, lambda inputs: nn.Identity(), "decoder: Identity declares no `context`"),
+        (lambda *, channels: nn.Identity(), PixelDecoder, "temporal: .*inputs"),
+        (
+            NoTemporal,
+            Unet,
+            "decoder: Unet needs .* use the pixel decoder, which takes any, or another encoder",
+        ),
+        (partial(ConvGRU, width=0), PixelDecoder, "temporal.width must be at least 1, got 0"),
     ],
 )
 def test_parts_that_cannot_be_joined_are_named(temporal, decoder, message: str) -> None:
-    with pytest.raises(BadInput, match=message) as refusal:
+    with pytest.raises(ValueError, match=f"^{message}") as refusal:
         VideoSegmenter(PixelEncoder(), temporal, decoder)
     assert "\n" not in str(refusal.value)
 
 
-def test_levels_of_unequal_number_are_refused() -> None:
-    encoder = PixelEncoder()
-    encoder.strides = (1, 2)
-    with pytest.raises(BadInput, match="encoder: PixelEncoder declares levels of unequal number"):
+def test_an_encoder_may_declare_three_attributes_in_place_of_levels(clip: Tensor) -> None:
+    """As all did before there was `Levels`; `Shrink` does."""
+    assert not hasattr(Shrink(), "levels")
+    assert VideoSegmenter(Shrink(), NoTemporal, PixelDecoder).temporal.levels == Levels((3,), (4,), (2,))
+    encoder = Shrink()
+    encoder.strides = (4, 8)
+    with pytest.raises(ValueError, match=r"^encoder: no levels, or not as many channels as strides"):
         VideoSegmenter(encoder, NoTemporal, PixelDecoder)
+
+
+def test_weights_that_cannot_be_loaded_are_named_by_their_part() -> None:
+    streams = TwoStreamEncoder(
+        PixelEncoder(), TimmEncoder("lcnet_050", weights="nonsense"), Sum, finest=1, shared=True
+    )
+    streams.motion = TimmEncoder("lcnet_050", weights="nonsense")
+    with pytest.raises(ValueError, match=r"^encoder.motion.weights=nonsense: cannot load them for lcnet_050"):
+        VideoSegmenter(streams, NoTemporal, PixelDecoder).load_weights()

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from davis_exp.errors import BadInput
+from davis_exp.models.levels import Levels
 from davis_exp.models.temporal.conv_gru import ConvGRU
 from davis_exp.models.temporal.none import NoTemporal
 
-LEVELS = {"channels": (4, 6), "strides": (2, 4), "temporal_strides": (1, 1)}
+LEVELS = Levels((4, 6), (2, 4))
 
 
 def features() -> list[torch.Tensor]:
@@ -17,17 +17,17 @@ def features() -> list[torch.Tensor]:
 
 
 def test_none_passes_features_on() -> None:
-    part = NoTemporal(**LEVELS)
+    part = NoTemporal(inputs=LEVELS)
     given = features()
     out, state = part(given, part.initial_state(given))
     assert out is given
     assert state == ()
-    assert (part.channels, part.strides, part.context) == ((4, 6), (2, 4), (0, 0))
+    assert (part.levels, part.context) == (LEVELS, (0, 0))
 
 
 def test_conv_gru_follows_the_equations() -> None:
     """One step written out with the convolution of [input, hidden] that the paper has."""
-    part = ConvGRU(**LEVELS, width=5)
+    part = ConvGRU(inputs=LEVELS, width=5)
     cell = part.cells[0]
     x = cell.project(features()[1][:, 0])
     h = torch.randn(2, 5, 4, 4)
@@ -46,15 +46,15 @@ def test_conv_gru_follows_the_equations() -> None:
 
 
 def test_conv_gru_projects_before_it_remembers() -> None:
-    wide = {**LEVELS, "channels": (4, 960)}
-    parameters = sum(p.numel() for p in ConvGRU(**wide, width=128).parameters())
+    wide = LEVELS.with_channels((4, 960))
+    parameters = sum(p.numel() for p in ConvGRU(inputs=wide, width=128).parameters())
     assert parameters == 960 * 128 + 128 + (128 * 384 * 9 + 384) + 128 * 256 * 9 + 128 * 128 * 9
     assert parameters < 1_010_000
 
 
 def test_conv_gru_works_on_the_levels_asked_for() -> None:
-    part = ConvGRU(**LEVELS, width=5, levels=(0, -1))
-    assert part.channels == (5, 5)
+    part = ConvGRU(inputs=LEVELS, width=5, levels=(0, -1))
+    assert part.levels.channels == (5, 5)
     given = features()
     state = part.initial_state(given)
     assert [tuple(s.shape) for s in state] == [(2, 5, 8, 8), (2, 5, 4, 4)]
@@ -62,13 +62,13 @@ def test_conv_gru_works_on_the_levels_asked_for() -> None:
     assert [tuple(f.shape) for f in out] == [(2, 3, 5, 8, 8), (2, 3, 5, 4, 4)]
     assert [s.shape for s in after] == [s.shape for s in state]
 
-    coarsest = ConvGRU(**LEVELS, width=5)
-    assert coarsest.channels == (4, 5)
+    coarsest = ConvGRU(inputs=LEVELS, width=5)
+    assert coarsest.levels.channels == (4, 5)
     out, _ = coarsest(given, coarsest.initial_state(given))
     assert out[0] is given[0]
 
 
 @pytest.mark.parametrize("options", [{"levels": (2,)}, {"levels": ()}, {"kernel": 4}, {"width": 0}])
 def test_conv_gru_refuses(options: dict) -> None:
-    with pytest.raises(BadInput, match=r"temporal\."):
-        ConvGRU(**LEVELS, **options)
+    with pytest.raises(ValueError, match=f"^{next(iter(options))} must be "):
+        ConvGRU(inputs=LEVELS, **options)

@@ -9,18 +9,18 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from davis_exp.data.sources.generated import GeneratedSource
-from davis_exp.errors import BadInput
 from davis_exp.inference import Inference, predict
 from davis_exp.models.decoders.pixel import PixelDecoder
 from davis_exp.models.encoders.pixel import PixelEncoder
 from davis_exp.models.encoders.timm import TimmEncoder
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import VideoSegmenter
 from davis_exp.models.temporal.attention import AttentionCell, TemporalAttention
 from davis_exp.models.temporal.memory import MemoryBank, MemoryCell
 from davis_exp.models.temporal.shift import ShiftCell, TemporalShift, shift
 from davis_exp.models.temporal.temporal_conv import ConvCell, TemporalConv
 
-LEVELS = {"channels": (4, 6), "strides": (2, 4), "temporal_strides": (1, 1)}
+LEVELS = Levels((4, 6), (2, 4))
 small_shift = partial(TemporalShift, width=8, portion=4)
 CAUSAL = {
     "shift": small_shift,
@@ -45,9 +45,9 @@ def features(frames: int, batch: int = 2, dtype=torch.float32) -> list[Tensor]:
     ]
 
 
-def made(part, dtype=torch.float32, **levels):
+def made(part, dtype=torch.float32, inputs=LEVELS):
     torch.manual_seed(0)
-    return part(**(LEVELS | levels)).to(dtype).eval()
+    return part(inputs=inputs).to(dtype).eval()
 
 
 def run(part, given: list[Tensor], state=None):
@@ -117,15 +117,18 @@ def test_windowed_parts_look_as_far_as_they_say(name: str) -> None:
     reached = given[1].grad.abs().amax(dim=(0, 2, 3, 4)).nonzero().flatten().tolist()
     assert reached == list(range(4 - far, 5 + far))
     # On levels that are shortened, a step spans several frames; the widest of the levels decides.
-    assert made(factory, temporal_strides=(1, 4)).context == (4 * far, 4 * far)
-    assert made(partial(factory, levels=(0, 1)), temporal_strides=(1, 2)).context == (2 * far, 2 * far)
+    assert made(factory, inputs=Levels((4, 6), (2, 4), (1, 4))).context == (4 * far, 4 * far)
+    assert made(partial(factory, levels=(0, 1)), inputs=Levels((4, 6), (2, 4), (1, 2))).context == (
+        2 * far,
+        2 * far,
+    )
 
 
 @pytest.mark.parametrize("frames", [1, 5, 8, 9])
 @pytest.mark.parametrize("name", [*WINDOWED, *CAUSAL])
 def test_every_parameter_learns_on_clips_of_any_length(name: str, frames: int) -> None:
     torch.manual_seed(0)
-    part = (WINDOWED[name][0] if name in WINDOWED else CAUSAL[name])(**LEVELS)
+    part = (WINDOWED[name][0] if name in WINDOWED else CAUSAL[name])(inputs=LEVELS)
     given = features(frames)
     out, _ = part(given, part.initial_state(given))
     assert all(torch.isfinite(level).all() for level in out)
@@ -256,21 +259,18 @@ def test_every_frame_gets_one_mask(name: str, frames: int) -> None:
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (
-            partial(TemporalConv, levels=(2,)),
-            r"temporal\.levels=\[2\]: the encoder has 2 levels, so use -2 to 1",
-        ),
-        (partial(TemporalAttention, levels=()), r"temporal\.levels=\[\]"),
-        (partial(TemporalConv, kernel=4), r"temporal\.kernel=4: must be odd"),
-        (partial(TemporalConv, layers=0), r"temporal\.layers=0: must be at least 1"),
-        (partial(TemporalShift, portion=256), r"temporal\.portion=256: .*moves 0 .*between 1 and 128"),
-        (partial(TemporalShift, portion=1, causal=False), r"temporal\.portion=1: .*between 2 and 128"),
-        (partial(TemporalAttention, heads=5), r"temporal\.heads=5: must divide temporal\.width=128"),
-        (partial(MemoryBank, size=0), r"temporal\.size=0: must be at least 1"),
-        (partial(MemoryBank, heads=3), r"temporal\.heads=3: must divide"),
+        (partial(TemporalConv, levels=(2,)), r"levels must be from -2 to 1, since 2 come in, got \[2\]"),
+        (partial(TemporalAttention, levels=()), r"levels must be .*got \[\]"),
+        (partial(TemporalConv, kernel=4), "kernel must be odd.*got 4"),
+        (partial(TemporalConv, layers=0), "layers must be at least 1, got 0"),
+        (partial(TemporalShift, portion=256), "portion must be from 1 to width=128, got 256, which moves 0"),
+        (partial(TemporalShift, portion=1, causal=False), "portion must be from 2 to width=128, got 1"),
+        (partial(TemporalAttention, heads=5), "heads must divide width=128, got 5"),
+        (partial(MemoryBank, size=0), "size must be at least 1, got 0"),
+        (partial(MemoryBank, heads=3), "heads must divide"),
     ],
 )
 def test_what_cannot_be_is_refused(part, message: str) -> None:
-    with pytest.raises(BadInput, match=message) as refusal:
-        part(**LEVELS)
+    with pytest.raises(ValueError, match=f"^{message}") as refusal:
+        part(inputs=LEVELS)
     assert "\n" not in str(refusal.value)

@@ -1,19 +1,17 @@
 """MATNet's decoder (Zhou et al., "Motion-Attentive Transition for Zero-Shot Video Object Segmentation",
 AAAI 2020): it finds the object's boundary at every level, and refines the mask with it."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
-from davis_exp.models.decoders.frames import fold
-from davis_exp.models.decoders.smp import refusal
+from davis_exp.models.decoders.fold_time import fold
+from davis_exp.models.decoders.smp import unsuitable
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import Prediction, Size
 
-RATES = (3, 5, 7)
-HIDDEN = 64
+DILATIONS = (3, 5, 7)
+HEAD_WIDTH = 64
 """Channels inside a boundary head."""
 
 
@@ -24,11 +22,11 @@ class BoundaryDecoder(nn.Module):
     such names against the mask's boundary.
 
     Args:
-        channels, strides, temporal_strides: of the levels, fine → coarse.
+        inputs: the levels that come in.
         width: channels throughout, a multiple of 4; 256 in the paper.
 
     Raises:
-        BadInput: there is only one level, or `width` is no multiple of 4.
+        ValueError: there is only one level, or `width` is no multiple of 4.
     """
 
     context = (0, 0)
@@ -36,16 +34,15 @@ class BoundaryDecoder(nn.Module):
     def __init__(
         self,
         *,
-        channels: Sequence[int],
-        strides: Sequence[int],
-        temporal_strides: Sequence[int],
+        inputs: Levels,
         width: int = 256,
     ) -> None:
         super().__init__()
-        if len(channels) < 2:
-            raise refusal("boundary", "at least two levels", strides)
+        if len(inputs) < 2:
+            raise unsuitable(type(self), "at least two levels", inputs)
         if width < 4 or width % 4:
-            raise BadInput(f"decoder.width={width}: must be a multiple of 4")
+            raise ValueError(f"width must be a multiple of 4, and at least 4, got {width}")
+        channels = inputs.channels
         self.names = [f"boundary_{i}" for i in range(len(channels))]  # by level, 0 the finest
         self.boundaries = nn.ModuleList(boundary_head(c) for c in channels)
         self.fuse = nn.Conv2d(len(channels), 1, 3, padding=1)
@@ -124,7 +121,7 @@ class Pyramid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) → (N, width, h, w)."""
         weight, bias = self.kernel.weight, self.kernel.bias
-        dilated = [F.conv2d(x, weight, bias, padding=rate, dilation=rate) for rate in RATES]
+        dilated = [F.conv2d(x, weight, bias, padding=rate, dilation=rate) for rate in DILATIONS]
         return self.norm(torch.cat([self.point(x), *dilated], dim=1))
 
 
@@ -132,10 +129,10 @@ def boundary_head(channels: int) -> nn.Sequential:
     """(N, C, h, w) → logits (N, 1, h, w) of the object's boundary."""
     return nn.Sequential(
         nn.BatchNorm2d(channels),
-        nn.Conv2d(channels, HIDDEN, 3, padding=1),
+        nn.Conv2d(channels, HEAD_WIDTH, 3, padding=1),
         nn.ReLU(),
-        nn.BatchNorm2d(HIDDEN),
-        nn.Conv2d(HIDDEN, HIDDEN, 3, padding=1),
+        nn.BatchNorm2d(HEAD_WIDTH),
+        nn.Conv2d(HEAD_WIDTH, HEAD_WIDTH, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(HIDDEN, 1, 1),
+        nn.Conv2d(HEAD_WIDTH, 1, 1),
     )

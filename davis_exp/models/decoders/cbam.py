@@ -1,26 +1,26 @@
 """TMO's decoder (Cho et al., "Treating Motion as Option to Reduce Motion Dependency in Unsupervised Video
 Object Segmentation", WACV 2023): coarse to fine, with attention over channels and positions."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.models.decoders.frames import fold
-from davis_exp.models.decoders.smp import refusal
+from davis_exp.models.decoders.fold_time import fold
+from davis_exp.models.decoders.smp import unsuitable
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import Prediction, Size
+from davis_exp.utils.arguments import check_positive
 
 
 class CBAMDecoder(nn.Module):
     """Per level, coarse → fine: 1 × 1 convolution, what came before beside it, 3 × 3 convolution, CBAM.
 
     Args:
-        channels, strides, temporal_strides: of the levels, fine → coarse.
+        inputs: the levels that come in.
         width: channels throughout; 256 in the paper.
 
     Raises:
-        BadInput: there is only one level.
+        ValueError: there is only one level, or `width` is below 1.
     """
 
     context = (0, 0)
@@ -28,20 +28,19 @@ class CBAMDecoder(nn.Module):
     def __init__(
         self,
         *,
-        channels: Sequence[int],
-        strides: Sequence[int],
-        temporal_strides: Sequence[int],
+        inputs: Levels,
         width: int = 256,
     ) -> None:
+        check_positive(width=width)
         super().__init__()
-        if len(channels) < 2:
-            raise refusal("cbam", "at least two levels", strides)
-        self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
-        coarsest = len(channels) - 1
+        if len(inputs) < 2:
+            raise unsuitable(type(self), "at least two levels", inputs)
+        self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in inputs.channels)
+        coarsest = len(inputs) - 1
         self.blends = nn.ModuleList(
             nn.Conv2d(width if i == coarsest else 2 * width, width, 3, padding=1) for i in range(coarsest + 1)
         )
-        self.attentions = nn.ModuleList(CBAM(width) for _ in channels)
+        self.attentions = nn.ModuleList(CBAM(width) for _ in inputs.channels)
         self.head = nn.Conv2d(width, 1, 3, padding=1)
 
     def forward(self, features: list[Tensor], size: Size) -> Prediction:

@@ -1,11 +1,10 @@
 """The least a decoder can be: one linear readout per pixel."""
 
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.models.decoders.frames import fold
+from davis_exp.models.decoders.fold_time import fold
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import Prediction, Size
 
 
@@ -18,11 +17,9 @@ class PixelDecoder(nn.Module):
 
     context = (0, 0)
 
-    def __init__(
-        self, *, channels: Sequence[int], strides: Sequence[int], temporal_strides: Sequence[int]
-    ) -> None:
+    def __init__(self, *, inputs: Levels) -> None:
         super().__init__()
-        self.readouts = nn.ModuleList(nn.Conv2d(c, 1, 1, bias=i == 0) for i, c in enumerate(channels))
+        self.readouts = nn.ModuleList(nn.Conv2d(c, 1, 1, bias=i == 0) for i, c in enumerate(inputs.channels))
 
     def forward(self, features: list[Tensor], size: Size) -> Prediction:
         """Features (B, t, C, h, w) per level → logits (B, T, 1, h, w) at the finest level's size."""

@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.models.decoders.frames import at_every_frame
-from davis_exp.models.decoders.smp import refusal
+from davis_exp.models.decoders.fold_time import at_every_frame
+from davis_exp.models.decoders.smp import unsuitable
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import Prediction, Size
+from davis_exp.utils.arguments import check_positive
 
 Conv = Callable[[int, int], nn.Module]
-FINEST = 4  # finer levels are left out: at `width` channels they would cost more than all others together
+FINEST_STRIDE = (
+    4  # finer levels are left out: at `width` channels they would cost more than all others together
+)
 
 
 class Refine3d(nn.Module):
@@ -20,34 +24,34 @@ class Refine3d(nn.Module):
     With irCSN-152 this is 3DC-Seg: 45.4 M parameters in the decoder, or 13.2 M in the light one.
 
     Args:
-        channels, strides, temporal_strides: of the levels that come in, fine → coarse.
+        inputs: the levels that come in.
         width: channels of all its maps.
         light: refine with pointwise and depthwise convolutions in place of full ones.
 
     Raises:
-        BadInput: there are fewer than two levels at stride 4 or coarser.
+        ValueError: there are fewer than two levels at stride 4 or coarser, or `width` is below 1.
     """
 
     def __init__(
         self,
         *,
-        channels: Sequence[int],
-        strides: Sequence[int],
-        temporal_strides: Sequence[int],
+        inputs: Levels,
         width: int = 256,
         light: bool = False,
     ) -> None:
+        check_positive(width=width)
         super().__init__()
-        self.skipped = sum(stride < FINEST for stride in strides)
-        *skips, coarsest = channels[self.skipped :] or (0,)
-        if not skips:
-            raise refusal("refine3d", f"at least two levels at stride {FINEST} or coarser", strides)
+        self.skipped = sum(stride < FINEST_STRIDE for stride in inputs.strides)
+        if len(inputs) - self.skipped < 2:
+            needs = f"at least two levels at stride {FINEST_STRIDE} or coarser"
+            raise unsuitable(type(self), needs, inputs)
+        *skips, coarsest = inputs.channels[self.skipped :]
         conv: Conv = separable if light else full
         self.context_branch = GlobalConvolution(coarsest, width)
         self.context_residual = residual(full, width)
         self.refine = nn.ModuleList(Refinement(c, width, conv) for c in reversed(skips))  # coarse → fine
         self.head = full(width, 1)
-        self.context = _context(temporal_strides[self.skipped :])
+        self.context = _context(inputs.temporal_strides[self.skipped :])
 
     def forward(self, features: list[Tensor], size: Size) -> Prediction:
         """Features (B, t, C, h, w) per level → logits (B, T, 1, h, w) at the size of the finest level used."""

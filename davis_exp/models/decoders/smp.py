@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
-from davis_exp.models.decoders.frames import fold
+from davis_exp.models.decoders.fold_time import fold
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import Prediction, Size
+from davis_exp.utils.arguments import check_positive
 
 Ints = Sequence[int]
 
@@ -18,6 +19,8 @@ class SmpDecoder(nn.Module):
 
     smp's decoders find a level by its place in a list that starts with the image and halves the size at
     each step. `align` fills the places that an encoder leaves out with empty maps.
+
+    Those below raise ValueError for levels that do not suit them, and for options that smp cannot take.
     """
 
     context = (0, 0)
@@ -36,10 +39,10 @@ class SmpDecoder(nn.Module):
     def forward(self, features: list[Tensor], size: Size) -> Prediction:
         """Features (B, t, C, h, w) per level → logits (B, T, 1, h, w) at the decoder's own finest size."""
         t, h, w = size
-        logits = self.head(self.decoder(self.place(fold(features, t), h, w)))  # (B·T, 1, h, w)
+        logits = self.head(self.decoder(self.arrange(fold(features, t), h, w)))  # (B·T, 1, h, w)
         return Prediction(logits.unflatten(0, (-1, t)))
 
-    def place(self, maps: list[Tensor], h: int, w: int) -> list[Tensor]:
+    def arrange(self, maps: list[Tensor], h: int, w: int) -> list[Tensor]:
         """Levels (N, C, h/s, w/s) → the list that smp's decoder expects."""
         return [maps[0].new_empty(len(maps[0]), 0, h // s, w // s) for s in self.missing] + maps
 
@@ -50,16 +53,14 @@ class Unet(SmpDecoder):
     def __init__(
         self,
         *,
-        channels: Ints,
-        strides: Ints,
-        temporal_strides: Ints,
+        inputs: Levels,
         widths: Ints = (256, 128, 64, 32, 16),
         attention: str | None = None,
     ) -> None:
         from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 
-        channels, missing = align("unet", channels, strides, first=1)
-        widths = blocks(widths, len(channels) - 1)
+        channels, missing = align(type(self), inputs, first_stride=1)
+        widths = block_widths(widths, len(channels) - 1)
         decoder = UnetDecoder(channels, widths, n_blocks=len(widths), attention_type=attention)
         super().__init__(decoder, widths[-1], kernel=3, missing=missing)
 
@@ -70,17 +71,15 @@ class UnetPlusPlus(SmpDecoder):
     def __init__(
         self,
         *,
-        channels: Ints,
-        strides: Ints,
-        temporal_strides: Ints,
+        inputs: Levels,
         widths: Ints = (256, 128, 64, 32, 16),
         attention: str | None = None,
     ) -> None:
         from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPlusDecoder
 
         # Its blocks cannot take empty levels: from an encoder that starts at stride 4, it ends at stride 2.
-        channels, missing = align("unetplusplus", channels, strides, first=max(1, strides[0] // 2))
-        widths = blocks(widths, len(channels) - 1)
+        channels, missing = align(type(self), inputs, first_stride=max(1, inputs.strides[0] // 2))
+        widths = block_widths(widths, len(channels) - 1)
         decoder = UnetPlusPlusDecoder(channels, widths, n_blocks=len(widths), attention_type=attention)
         super().__init__(decoder, widths[-1], kernel=3, missing=missing)
 
@@ -88,10 +87,13 @@ class UnetPlusPlus(SmpDecoder):
 class Linknet(SmpDecoder):
     """LinkNet (Chaurasia & Culurciello, VCIP 2017). `width`: channels of its last block."""
 
-    def __init__(self, *, channels: Ints, strides: Ints, temporal_strides: Ints, width: int = 32) -> None:
+    def __init__(self, *, inputs: Levels, width: int = 32) -> None:
         from segmentation_models_pytorch.decoders.linknet.decoder import LinknetDecoder
 
-        channels, missing = align("linknet", channels, strides, first=max(1, strides[0] // 2))  # as U-Net++
+        check_positive(width=width)
+        channels, missing = align(
+            type(self), inputs, first_stride=max(1, inputs.strides[0] // 2)
+        )  # as U-Net++
         decoder = LinknetDecoder(channels, prefinal_channels=width, n_blocks=len(channels) - 1)
         super().__init__(decoder, width, missing=missing)
 
@@ -102,18 +104,17 @@ class FPN(SmpDecoder):
     def __init__(
         self,
         *,
-        channels: Ints,
-        strides: Ints,
-        temporal_strides: Ints,
+        inputs: Levels,
         pyramid: int = 256,
         width: int = 128,
         dropout: float = 0.2,
     ) -> None:
         from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
-        align("fpn", channels, strides, first=strides[0], levels=4)
+        check_positive(pyramid=pyramid, width=width)
+        align(type(self), inputs, first_stride=inputs.strides[0], min_levels=4)
         decoder = FPNDecoder(
-            list(channels), pyramid_channels=pyramid, segmentation_channels=width, dropout=dropout
+            list(inputs.channels), pyramid_channels=pyramid, segmentation_channels=width, dropout=dropout
         )
         super().__init__(decoder, width)
 
@@ -121,20 +122,22 @@ class FPN(SmpDecoder):
 class Segformer(SmpDecoder):
     """SegFormer's all-MLP decoder (Xie et al., NeurIPS 2021)."""
 
-    def __init__(self, *, channels: Ints, strides: Ints, temporal_strides: Ints, width: int = 256) -> None:
+    def __init__(self, *, inputs: Levels, width: int = 256) -> None:
         from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder
 
-        channels, missing = align("segformer", channels, strides, first=1, real=4)
+        check_positive(width=width)
+        channels, missing = align(type(self), inputs, first_stride=1, required_stride=4)
         super().__init__(SegformerDecoder(channels, segmentation_channels=width), width, missing=missing)
 
 
 class UPerNet(SmpDecoder):
     """UPerNet (Xiao et al., ECCV 2018)."""
 
-    def __init__(self, *, channels: Ints, strides: Ints, temporal_strides: Ints, width: int = 256) -> None:
+    def __init__(self, *, inputs: Levels, width: int = 256) -> None:
         from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 
-        channels, missing = align("upernet", channels, strides, first=1, real=4)
+        check_positive(width=width)
+        channels, missing = align(type(self), inputs, first_stride=1, required_stride=4)
         super().__init__(UPerNetDecoder(channels, decoder_channels=width), width, missing=missing)
 
 
@@ -148,18 +151,18 @@ class DeepLabV3Plus(SmpDecoder):
     def __init__(
         self,
         *,
-        channels: Ints,
-        strides: Ints,
-        temporal_strides: Ints,
+        inputs: Levels,
         width: int = 256,
         rates: Ints = (12, 24, 36),
         dropout: float = 0.5,
     ) -> None:
         from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 
+        check_positive(width=width)
+        channels, strides = inputs.channels, inputs.strides
         if 4 not in strides or strides[-1] < 8:
-            raise refusal("deeplabv3plus", "a level at stride 4 and one at 8 or coarser", strides)
-        self.fine = list(strides).index(4)
+            raise unsuitable(type(self), "a level at stride 4 and one at 8 or coarser", inputs)
+        self.fine = strides.index(4)
         self.stride = 8 if strides[-1] == 8 else 16
         decoder = DeepLabV3PlusDecoder(
             (0, 0, channels[self.fine], channels[-1]),  # it looks at the third and the last only
@@ -172,7 +175,7 @@ class DeepLabV3Plus(SmpDecoder):
         )
         super().__init__(decoder, width)
 
-    def place(self, maps: list[Tensor], h: int, w: int) -> list[Tensor]:
+    def arrange(self, maps: list[Tensor], h: int, w: int) -> list[Tensor]:
         fine, coarse = maps[self.fine], maps[-1]
         size = (h // self.stride, w // self.stride)
         if coarse.shape[-2:] != size:
@@ -181,36 +184,52 @@ class DeepLabV3Plus(SmpDecoder):
 
 
 def align(
-    name: str, channels: Ints, strides: Ints, *, first: int, levels: int = 2, real: int | None = None
+    decoder: type,
+    inputs: Levels,
+    *,
+    first_stride: int,
+    min_levels: int = 2,
+    required_stride: int | None = None,
 ) -> tuple[list[int], list[int]]:
-    """Channels at strides `first`, 2·`first`, … and the strides of those that the encoder does not give.
+    """Channels at strides `first_stride`, 2·`first_stride`, … and the strides of those that the encoder does not give.
 
     Raises:
-        BadInput: strides do not double from level to level, there are fewer than `levels`, or the one at
-            stride `real` is not among them.
+        ValueError: strides do not double from level to level, there are fewer than `min_levels`, or the one at
+            stride `required_stride` is not among them.
     """
+    strides = inputs.strides
     doubling = all(coarse == 2 * fine for fine, coarse in itertools.pairwise(strides))
     power = strides[0] & (strides[0] - 1) == 0
-    if not (doubling and power) or len(strides) < levels or (real is not None and real not in strides):
-        needs = f"at least {levels} levels, each at twice the stride of the one before"
-        raise refusal(name, needs if real is None else f"{needs}, one of them at {real}", strides)
-    scales = [first]
+    if (
+        not (doubling and power)
+        or len(strides) < min_levels
+        or (required_stride is not None and required_stride not in strides)
+    ):
+        needs = f"at least {min_levels} levels, each at twice the stride of the one before"
+        raise unsuitable(
+            decoder,
+            needs if required_stride is None else f"{needs}, one of them at {required_stride}",
+            inputs,
+        )
+    scales = [first_stride]
     while scales[-1] < strides[-1]:
         scales.append(2 * scales[-1])
-    given = dict(zip(strides, channels, strict=True))
+    given = dict(zip(strides, inputs.channels, strict=True))
     return [given.get(scale, 0) for scale in scales], [scale for scale in scales if scale not in given]
 
 
-def refusal(name: str, needs: str, strides: Ints) -> BadInput:
-    """The sentence for a decoder that the encoder's levels do not suit."""
-    return BadInput(
-        f"decoder={name} needs {needs}, but the encoder gives strides {tuple(strides)}: "
-        "use decoder=pixel, or another encoder"
+def unsuitable(decoder: type, needs: str, inputs: Levels) -> ValueError:
+    """What a decoder answers to levels that do not suit it."""
+    return ValueError(
+        f"{decoder.__name__} needs {needs}, but is given strides {inputs.strides}: use the pixel decoder, which takes "
+        "any, or another encoder"
     )
 
 
-def blocks(widths: Ints, count: int) -> list[int]:
-    """The first `count` of `widths`, which are coarse → fine. Raises BadInput if there are fewer."""
-    if len(widths) < count:
-        raise BadInput(f"decoder.widths={list(widths)}: this encoder needs {count} widths, coarse to fine")
+def block_widths(widths: Ints, count: int) -> list[int]:
+    """The first `count` of `widths`, which are coarse → fine. Raises ValueError if there are fewer, or one below 1."""
+    if len(widths) < count or min(widths[:count]) < 1:
+        raise ValueError(
+            f"widths must be {count} for this encoder's levels, coarse to fine, got {list(widths)}"
+        )
     return list(widths[:count])

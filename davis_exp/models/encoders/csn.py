@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
-from davis_exp.models.encoders.clip import ClipEncoder, reach
+from davis_exp.models.encoders.clip_encoder import ClipEncoder, context_of
+from davis_exp.models.levels import Levels
 
 BLOCKS = {50: (3, 4, 6, 3), 152: (3, 8, 36, 3)}
 WIDTHS = (64, 128, 256, 512)  # of the blocks' inner convolutions, by stage
@@ -26,27 +26,24 @@ class CSN(ClipEncoder):
             a clip or two); the statistics are the batch's all the same. Meant for pretrained weights.
 
     Raises:
-        BadInput: another depth, or weights.
+        ValueError: another depth, or weights.
     """
 
     def __init__(
         self, depth: int = 152, weights: None = None, frozen: bool = False, frozen_norm: bool = False
     ) -> None:
         if depth not in BLOCKS:
-            raise BadInput(f"encoder.depth={depth}: must be 50 or 152")
+            raise ValueError(f"depth must be 50 or 152, got {depth}")
         if weights is not None:
-            raise BadInput(
-                f"encoder.weights={weights}: irCSN has no weights that can be had without a manual download; "
-                "set encoder.weights=null"
+            raise ValueError(
+                f"weights of irCSN need a download by hand: must be null (None), got {weights!r}"
             )
         blocks = BLOCKS[depth]
         super().__init__(
             f"irCSN-{depth}",
             ChannelSeparated(blocks, learn_norm=not frozen_norm),
-            channels=[EXPANSION * width for width in WIDTHS],
-            strides=(4, 8, 16, 32),
-            temporal_strides=(1, 2, 4, 8),
-            context=reach(temporal_chain(blocks)),
+            levels=Levels(tuple(EXPANSION * width for width in WIDTHS), (4, 8, 16, 32), (1, 2, 4, 8)),
+            context=context_of(temporal_layers(blocks)),
             frozen=frozen,
         )
 
@@ -118,7 +115,7 @@ def normalised(conv: nn.Conv3d) -> tuple[nn.Conv3d, nn.BatchNorm3d]:
     return conv, nn.BatchNorm3d(conv.out_channels)
 
 
-def temporal_chain(blocks: Sequence[int]) -> list[tuple[int, int]]:
+def temporal_layers(blocks: Sequence[int]) -> list[tuple[int, int]]:
     """(kernel, stride) along time of every layer that looks across frames."""
     strides = [2 if i and not k else 1 for i, count in enumerate(blocks) for k in range(count)]
     return [(3, 1), *((3, stride) for stride in strides)]

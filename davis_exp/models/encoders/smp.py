@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
-from davis_exp.models.encoders.base import IMAGENET_MEAN, IMAGENET_STD, FrameEncoder, reason
+from davis_exp.models.encoders.frame_encoder import IMAGENET_MEAN, IMAGENET_STD, FrameEncoder
+from davis_exp.models.encoders.weights import summary
+from davis_exp.models.levels import Levels
 
 
 class SmpEncoder(FrameEncoder):
@@ -21,7 +22,7 @@ class SmpEncoder(FrameEncoder):
         output_stride: 16 or 8 dilates the coarsest stages instead, where the encoder can.
 
     Raises:
-        BadInput: smp has no such encoder, or cannot build it with these options.
+        ValueError: smp has no such encoder, or cannot build it with these options.
     """
 
     def __init__(
@@ -38,35 +39,34 @@ class SmpEncoder(FrameEncoder):
 
         if not name.startswith("tu-") and name not in get_encoder_names():
             near = difflib.get_close_matches(name, get_encoder_names(), n=3)
-            raise BadInput(
-                f"encoder.name={name}: smp has no such encoder; near it are: {', '.join(near) or 'none'}"
+            raise ValueError(
+                f"name={name}: smp has no such encoder; near it are: {', '.join(near) or 'none'}"
             )
         options: dict[str, Any] = {"depth": depth, "output_stride": output_stride}
         try:
             net = get_encoder(name, weights=None, **options)
         except Exception as error:
-            raise BadInput(
-                f"encoder.name={name}: smp cannot build it with {options} ({reason(error)})"
-            ) from error
+            raise ValueError(f"name={name}: smp cannot build it with {options} ({summary(error)})") from error
         channels = net.out_channels
         # Level i of smp's is at stride 2^i. The first is the image itself; transformers leave 2^1 empty.
-        levels = [i for i, c in enumerate(channels) if c > 0 and not (i == 0 and c == 3)]
+        indices = [i for i, c in enumerate(channels) if c > 0 and not (i == 0 and c == 3)]
         super().__init__(
             name,
             net,
-            channels=[channels[i] for i in levels],
-            strides=[min(2**i, net.output_stride) for i in levels],
+            levels=Levels(
+                tuple(channels[i] for i in indices), tuple(min(2**i, net.output_stride) for i in indices)
+            ),
             weights=weights,
             frozen=frozen,
             mean=mean,
             std=std,
         )
-        self._levels = levels
+        self._level_indices = indices
         self._options = options
 
     def features(self, images: Tensor) -> list[Tensor]:
         maps = self.net(images)
-        return [maps[i] for i in self._levels]
+        return [maps[i] for i in self._level_indices]
 
     @property
     def stages(self) -> tuple[nn.Module, ...] | None:
@@ -83,7 +83,7 @@ class SmpEncoder(FrameEncoder):
             groups = [tuple(getattr(net, f"{part}{i}") for part in parts) for i in (1, 2, 3, 4)]
         else:
             return None
-        return tuple(nn.Sequential(*group) for group in groups[: len(self._levels)])
+        return tuple(nn.Sequential(*group) for group in groups[: len(self._level_indices)])
 
     def donor(self, weights: str) -> nn.Module:
         from segmentation_models_pytorch.encoders import get_encoder

@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
-from davis_exp.models.encoders.base import IMAGENET_MEAN, IMAGENET_STD, FrameEncoder, reason
+from davis_exp.models.encoders.frame_encoder import IMAGENET_MEAN, IMAGENET_STD, FrameEncoder
+from davis_exp.models.encoders.weights import summary
+from davis_exp.models.levels import Levels
 
 
 class TimmEncoder(FrameEncoder):
@@ -19,7 +20,7 @@ class TimmEncoder(FrameEncoder):
         **options: passed on to `timm.create_model` (`output_stride`, `out_indices`, …).
 
     Raises:
-        BadInput: timm has no such model, or cannot take features from it.
+        ValueError: timm has no such model, or cannot take features from it.
     """
 
     def __init__(self, name: str, weights: str | None = None, frozen: bool = False, **options: Any) -> None:
@@ -27,21 +28,18 @@ class TimmEncoder(FrameEncoder):
 
         if not timm.is_model(name):
             near = difflib.get_close_matches(name, timm.list_models(), n=3)
-            raise BadInput(
-                f"encoder.name={name}: timm has no such model; near it are: {', '.join(near) or 'none'}"
-            )
+            raise ValueError(f"name={name}: timm has no such model; near it are: {', '.join(near) or 'none'}")
         try:
             net: Any = timm.create_model(name, features_only=True, pretrained=False, **options)
         except Exception as error:
-            raise BadInput(
-                f"encoder.name={name}: timm cannot take features from it, options {options} ({reason(error)})"
+            raise ValueError(
+                f"name={name}: timm cannot take features from it, options {options} ({summary(error)})"
             ) from error
         trained = timm.get_pretrained_cfg(name)
         super().__init__(
             name,
             net,
-            channels=net.feature_info.channels(),
-            strides=net.feature_info.reduction(),
+            levels=Levels(net.feature_info.channels(), net.feature_info.reduction()),
             weights=weights,
             frozen=frozen,
             mean=trained.mean if trained else IMAGENET_MEAN,
@@ -65,11 +63,13 @@ class TimmEncoder(FrameEncoder):
 
         net: Any = self.net
         if isinstance(net, FeatureListNet) and not self._channels_last:
-            return _cut(list(net.values()), [name in net.return_layers for name in net])
+            return _grouped(list(net.values()), [name in net.return_layers for name in net])
         if isinstance(net, EfficientNetFeatures | MobileNetV3Features) and net.feature_hooks is None:
             # Level 0 may be the stem's; level i + 1 is that of block i.
             stem = nn.Sequential(*(part for name, part in net.named_children() if name != "blocks"))
-            return _cut([stem, *net.blocks], [i in net._stage_out_idx for i in range(1 + len(net.blocks))])
+            return _grouped(
+                [stem, *net.blocks], [i in net._stage_out_idx for i in range(1 + len(net.blocks))]
+            )
         return None
 
     def donor(self, weights: str) -> nn.Module:
@@ -79,7 +79,7 @@ class TimmEncoder(FrameEncoder):
         return timm.create_model(name, features_only=True, pretrained=True, **self._options)
 
 
-def _cut(modules: list[nn.Module], ends: list[bool]) -> tuple[nn.Module, ...]:
+def _grouped(modules: list[nn.Module], ends: list[bool]) -> tuple[nn.Module, ...]:
     """Group modules that run in order so that each group closes with one that gives a level."""
     groups, group = [], []
     for module, end in zip(modules, ends, strict=True):

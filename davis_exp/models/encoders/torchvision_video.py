@@ -8,17 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from davis_exp.errors import BadInput
-from davis_exp.models.encoders.clip import ClipEncoder, reach
+from davis_exp.models.encoders.clip_encoder import ClipEncoder, context_of
+from davis_exp.models.levels import Levels
 
-SAME = (3, 1)
-RESNET = [SAME] * 5 + ([(3, 2)] + [SAME] * 3) * 3  # a stem, then four stages of two blocks of two layers
+UNSTRIDED = (3, 1)
+RESNET18 = [UNSTRIDED] * 5 + (
+    [(3, 2)] + [UNSTRIDED] * 3
+) * 3  # a stem, then four stages of two blocks of two layers
 # (kernel, stride) along time of every layer that looks across frames.
-CHAINS = {
-    "r3d_18": RESNET,
-    "r2plus1d_18": RESNET,
-    "mc3_18": [SAME] * 5,  # past the first stage its layers are 2-D
-    "s3d": [(7, 2), *[SAME] * 3, (3, 2), *[SAME] * 5, (2, 2), *[SAME] * 2],
+TEMPORAL_LAYERS = {
+    "r3d_18": RESNET18,
+    "r2plus1d_18": RESNET18,
+    "mc3_18": [UNSTRIDED] * 5,  # past the first stage its layers are 2-D
+    "s3d": [(7, 2), *[UNSTRIDED] * 3, (3, 2), *[UNSTRIDED] * 5, (2, 2), *[UNSTRIDED] * 2],
 }
 
 
@@ -34,36 +36,37 @@ class TorchvisionVideoEncoder(ClipEncoder):
         frozen: see FrameEncoder.
 
     Raises:
-        BadInput: none of those networks, or other weights.
+        ValueError: none of those networks, or other weights.
     """
 
     def __init__(self, name: str, weights: str | None = None, frozen: bool = False) -> None:
-        if name not in CHAINS:
-            near = difflib.get_close_matches(name, CHAINS, n=3) or CHAINS
-            raise BadInput(
-                f"encoder.name={name}: no video network of torchvision with levels of features; "
-                f"choose {', '.join(near)}"
+        if name not in TEMPORAL_LAYERS:
+            near = difflib.get_close_matches(name, TEMPORAL_LAYERS, n=3) or TEMPORAL_LAYERS
+            raise ValueError(
+                f"name={name}: no video network of torchvision with levels of features; choose {', '.join(near)}"
             )
         if weights not in (None, "kinetics400"):
-            raise BadInput(f"encoder.weights={weights}: must be kinetics400 or null")
-        net = Chain(layers(name))
+            raise ValueError(f"weights must be kinetics400 or null (None), got {weights!r}")
+        net = FeaturePyramid(layers(name))
         sizes = net.sizes(frames=16, side=64)
         super().__init__(
             name,
             net,
-            channels=[channels for channels, _, _ in sizes],
-            strides=[64 // height for _, _, height in sizes],
-            temporal_strides=[16 // length for _, length, _ in sizes],
-            context=reach(CHAINS[name]),
+            levels=Levels(
+                channels=tuple(channels for channels, _, _ in sizes),
+                strides=tuple(64 // height for _, _, height in sizes),
+                temporal_strides=tuple(16 // length for _, length, _ in sizes),
+            ),
+            context=context_of(TEMPORAL_LAYERS[name]),
             weights=weights,
             frozen=frozen,
         )
 
     def donor(self, weights: str) -> nn.Module:
-        return Chain(layers(self.name, weights.upper() + "_V1"))
+        return FeaturePyramid(layers(self.name, weights.upper() + "_V1"))
 
 
-class Chain(nn.Module):
+class FeaturePyramid(nn.Module):
     """Layers in a row, and the last map of each size that passes through them."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from davis_exp import zoo
-from davis_exp.errors import BadInput
-from davis_exp.models.encoders.base import load_trained
-from davis_exp.models.fusion.base import Fusion
+from davis_exp.models.encoders.weights import is_trained_here, load_trained
+from davis_exp.models.fusion.level_fusion import Fusion
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import Encoder
+from davis_exp.utils.arguments import refused_by
 
 
 class TwoStreamEncoder(nn.Module):
@@ -19,14 +19,14 @@ class TwoStreamEncoder(nn.Module):
     Args:
         appearance, motion: built encoders, whose levels must be at the same strides from `finest` on. The
             motion encoder is unused, and may be None, where the trunk is shared.
-        fusion: a factory, called with `channels`, `motion_channels` and `strides` of those levels.
+        fusion: a factory, called with `appearance` and `motion`: those Levels of either stream.
         shared: both inputs go through `appearance`, in one batch.
         finest: stride of the finest level to merge; finer ones are not given.
         frozen: no gradients, and evaluation mode throughout, for both streams and the fusion.
-        weights: zoo/NAME for the whole encoder of a model that ships; None for what each stream's config names.
+        weights: zoo/NAME for the whole encoder of a model that ships; None for what each stream was told.
 
     Raises:
-        BadInput: the streams and the fusion cannot work together; says which to change.
+        ValueError: the streams and the fusion cannot work together; says which to change.
     """
 
     needs_motion = True
@@ -42,42 +42,48 @@ class TwoStreamEncoder(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        if weights is not None and not zoo.is_model_file(weights):
-            raise BadInput(
-                f"encoder.weights={weights}: must be zoo/NAME or null; each stream has weights of its own"
+        if weights is not None and not is_trained_here(weights):
+            raise ValueError(
+                f"weights must be zoo/NAME or null (None), got {weights!r}; each stream has weights of its own"
             )
         if isinstance(fusion, nn.Module):
-            raise BadInput("encoder.fusion: already built; its YAML needs `_partial_: true`")
+            raise ValueError(
+                "fusion: already built; a factory (_partial_: true) is needed, to be told the levels"
+            )
         if motion is None and not shared:
-            raise BadInput("encoder.motion: there is none; choose one, or set encoder.shared=true")
+            raise ValueError("motion: there is none; choose an encoder for it, or set shared=true")
         self.appearance = appearance
         self.motion = None if shared else motion
         streams = {"appearance": appearance, "motion": self.motion or appearance}
+        levels = []
         for name, stream in streams.items():
+            with refused_by(name, type(stream)):
+                levels.append(Levels.of(stream))
             if stream.needs_motion:
-                raise BadInput(f"encoder.{name}: it needs motion itself; choose an encoder of single frames")
+                raise ValueError(f"{name}: it needs motion itself; choose an encoder of single frames")
         # Either stream may have its own number of levels that are finer than `finest`.
-        self._skips = [sum(stride < finest for stride in stream.strides) for stream in streams.values()]
-        of_appearance, of_motion = (
-            _levels(stream, skip) for stream, skip in zip(streams.values(), self._skips, strict=True)
-        )
-        channels, self.strides, self.temporal_strides = of_appearance
-        if of_appearance[1:] != of_motion[1:] or not channels:
-            raise BadInput(
-                f"encoder.appearance and encoder.motion must have levels at the same strides, {finest} "
-                f"(encoder.finest) or coarser, but have {appearance.strides} and "
-                f"{streams['motion'].strides}: change one of them"
+        self._finer_levels = [sum(stride < finest for stride in given.strides) for given in levels]
+        sizes = [
+            (given.strides[skip:], given.temporal_strides[skip:])
+            for given, skip in zip(levels, self._finer_levels, strict=True)
+        ]
+        if sizes[0] != sizes[1] or not sizes[0][0]:
+            raise ValueError(
+                f"appearance and motion must have levels at the same strides, {finest} (finest) or coarser, but have "
+                f"{levels[0].strides} and {levels[1].strides}: change one of them"
             )
-        self.context = _side_by_side([stream.context or (0, 0) for stream in streams.values()])
-        self.fusion = fusion(channels=channels, motion_channels=of_motion[0], strides=self.strides)
-        self.channels = self.fusion.channels
+        self.context = _widest([stream.context or (0, 0) for stream in streams.values()])
+        with refused_by("fusion", fusion):
+            self.fusion = fusion(
+                appearance=levels[0][self._finer_levels[0] :], motion=levels[1][self._finer_levels[1] :]
+            )
+        self.levels = Levels.of(self.fusion)
         for name, stream in streams.items() if self.fusion.between_stages else ():
             if getattr(stream, "stages", None) is None:
                 label = getattr(stream, "name", type(stream).__name__)
-                raise BadInput(
-                    f"encoder.fusion: {type(self.fusion).__name__} works between the stages of both "
-                    f"streams, but encoder.{name} ({label}) has no `stages`: use a ResNet or a MiT there, "
-                    "or another fusion, as fusion@encoder.fusion=sum"
+                raise ValueError(
+                    f"fusion: {type(self.fusion).__name__} works between the stages of both streams, but {name} "
+                    f"({label}) has no `stages`: use a ResNet or a MiT there, or a fusion that merges level by level"
                 )
         self.weights = weights
         self.frozen = frozen
@@ -96,19 +102,24 @@ class TwoStreamEncoder(nn.Module):
         return self.appearance.std
 
     def load_weights(self) -> None:
-        """Fill in the pretrained weights of both streams, if any. Raises BadInput if they cannot be had."""
+        """Fill in the pretrained weights of both streams, if any. Raises ValueError if they cannot be had."""
         if self.weights is not None:
             load_trained(self, self.weights)
             return
-        for stream in (self.appearance, self.motion):
+        for name, stream in (("appearance", self.appearance), ("motion", self.motion)):
             if stream is not None:
-                stream.load_weights()
+                with refused_by(name, type(stream)):
+                    stream.load_weights()
 
     def forward(self, frames: Tensor, motion: Tensor | None) -> list[Tensor]:
-        """Frames and motion (B, T, 3, H, W) in [0, 1] → one (B, T, C, H/s, W/s) per merged level."""
-        assert motion is not None
+        """Frames and motion (B, T, 3, H, W) in [0, 1] → one (B, T, C, H/s, W/s) per merged level.
+
+        Raises ValueError if there is no motion.
+        """
+        if motion is None:
+            raise ValueError("motion is needed: pictures of it, as many and as large as the frames")
         if self.fusion.between_stages:
-            return self._unfold(self.fusion(*self._in_step(frames, motion)), frames)
+            return self._unfold(self.fusion(*self._stage_by_stage(frames, motion)), frames)
         if self.motion is None:
             both = [level.chunk(2) for level in self.appearance(torch.cat([frames, motion]), None)]
             streams = [[level[i] for level in both] for i in (0, 1)]
@@ -116,15 +127,15 @@ class TwoStreamEncoder(nn.Module):
             streams = [self.appearance(frames, None), self.motion(motion, None)]
         first, second = (
             [level.flatten(0, 1) for level in levels[skip:]]
-            for levels, skip in zip(streams, self._skips, strict=True)
+            for levels, skip in zip(streams, self._finer_levels, strict=True)
         )
         return self._unfold(self.fusion(first, second), frames)
 
-    def _in_step(self, frames: Tensor, motion: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def _stage_by_stage(self, frames: Tensor, motion: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """The merged levels of both streams, (B·T, C, h, w) each, the fusion acting after each stage."""
         maps, stages = [], []
         trunks: list[Any] = [self.appearance, self.motion or self.appearance]
-        for trunk, pictures, skip in zip(trunks, (frames, motion), self._skips, strict=True):
+        for trunk, pictures, skip in zip(trunks, (frames, motion), self._finer_levels, strict=True):
             x, own = trunk.normalise(pictures), trunk.stages
             for stage in own[:skip]:
                 x = stage(x)
@@ -146,12 +157,7 @@ class TwoStreamEncoder(nn.Module):
         return super().train(mode and not self.frozen)
 
 
-def _levels(stream: Encoder, skip: int) -> tuple[tuple[int, ...], ...]:
-    """Channels, strides and temporal strides of a stream's levels but the first `skip`."""
-    return stream.channels[skip:], stream.strides[skip:], stream.temporal_strides[skip:]
-
-
-def _side_by_side(contexts: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _widest(contexts: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The context of parts that see the same frames: the widest on either side."""
     past, future = zip(*contexts, strict=True)
     return max(past), max(future)

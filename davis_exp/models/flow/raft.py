@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
-from davis_exp.models.encoders.base import reason
-from davis_exp.models.flow.colours import paint
+from davis_exp.models.encoders.weights import summary
+from davis_exp.models.flow.colours import flow_to_image
+from davis_exp.utils.arguments import check_positive
 
 log = logging.getLogger(__name__)
 
-LEAST = 128  # RAFT refuses smaller frames
-STRIDE = 8
-CORRELATIONS = 2**27  # of one call, 0.5 GB: three pairs of frames at 480p
+MIN_SIDE = 128  # RAFT refuses smaller frames
+FEATURE_STRIDE = 8
+MAX_CORRELATIONS = 2**27  # of one call, 0.5 GB: three pairs of frames at 480p
 
 
 class RaftSmall(nn.Module):
@@ -33,7 +33,7 @@ class RaftSmall(nn.Module):
         updates: iterations of refinement.
 
     Raises:
-        BadInput: an unknown direction or no updates.
+        ValueError: an unknown direction or no updates.
     """
 
     def __init__(
@@ -45,9 +45,8 @@ class RaftSmall(nn.Module):
         from torchvision.models.optical_flow import raft_small
 
         if direction not in ("forward", "backward"):
-            raise BadInput(f"flow.direction must be forward or backward, got {direction!r}")
-        if updates < 1:
-            raise BadInput(f"flow.updates must be at least 1, got {updates}")
+            raise ValueError(f"direction must be forward or backward, got {direction!r}")
+        check_positive(updates=updates)
         super().__init__()
         self.weights, self.direction, self.updates = weights, direction, updates
         self.context = (0, 1) if direction == "forward" else (1, 0)
@@ -69,31 +68,31 @@ class RaftSmall(nn.Module):
         edge = t - 1 if self.direction == "forward" else 0
         step = 1 if self.direction == "forward" else -1
         others = [i - step if i == edge else i + step for i in range(t)]
-        cells = images.shape[-2] * images.shape[-1] // STRIDE**2
-        pairs = max(1, CORRELATIONS // cells**2)
+        cells = images.shape[-2] * images.shape[-1] // FEATURE_STRIDE**2
+        pairs = max(1, MAX_CORRELATIONS // cells**2)
         ones, twos = images.flatten(0, 1).split(pairs), images[:, others].flatten(0, 1).split(pairs)
         flows = [self.net(*pair, num_flow_updates=self.updates)[-1] for pair in zip(ones, twos, strict=True)]
         flow = torch.cat(flows)[..., :h, :w].unflatten(0, (b, t)).float()  # (B, T, 2, H, W)
         sign = torch.tensor([-1.0 if i == edge else 1.0 for i in range(t)], device=flow.device)
-        return paint(flow * sign[:, None, None, None]).to(frames.dtype)
+        return flow_to_image(flow * sign[:, None, None, None]).to(frames.dtype)
 
     def load_weights(self) -> None:
         """Fill in the weights.
 
         Raises:
-            BadInput: they cannot be had (no such weights, no connection, a file of something else).
+            ValueError: they cannot be had (no such weights, no connection, a file of something else).
         """
         if self.weights is None:
             log.warning(
-                "flow.weights is null: this flow network has learned nothing, and is not trained here; "
-                "give flow.weights=C_T_V2 or a file, or choose flow=dis"
+                "a flow network without weights has learned nothing, and is not trained here: set its weights to "
+                "C_T_V2 or a file, or have motion computed without a network"
             )
             return
         try:
             self.net.load_state_dict(_state(self.weights))
         except Exception as error:  # each of torch's ways to fail is of its own kind
-            raise BadInput(
-                f"flow.weights={self.weights}: cannot load them ({reason(error)}): no such weights, or no "
+            raise ValueError(
+                f"weights={self.weights}: cannot load them ({summary(error)}): no such weights, or no "
                 "connection; give torchvision's name for them (C_T_V2), or a file that holds its state_dict"
             ) from error
 
@@ -101,7 +100,7 @@ class RaftSmall(nn.Module):
 def _pad(images: Tensor) -> Tensor:
     """Images (N, 3, H, W), continued by their edge to what RAFT accepts."""
     h, w = images.shape[-2:]
-    height, width = (max(LEAST, -(-side // STRIDE) * STRIDE) for side in (h, w))
+    height, width = (max(MIN_SIDE, -(-side // FEATURE_STRIDE) * FEATURE_STRIDE) for side in (h, w))
     return F.pad(images, (0, width - w, 0, height - h), mode="replicate")
 
 

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.models.fusion.base import Ints, LevelFusion
+from davis_exp.models.fusion.level_fusion import LevelFusion
+from davis_exp.models.levels import Levels
+from davis_exp.utils.arguments import check_positive
 
 PROTOTYPES = 2
 """Primary object and background."""
@@ -15,14 +17,18 @@ class Aligned(LevelFusion):
     """Alignment and gate at every level.
 
     Args:
-        channels, motion_channels, strides: see LevelFusion.
+        appearance, motion: see LevelFusion.
         width: channels in which positions are compared to prototypes, and of the gate's bottlenecks.
+
+    Raises:
+        ValueError: `width` is below 1.
     """
 
-    def __init__(self, *, channels: Ints, motion_channels: Ints, strides: Ints, width: int = 16) -> None:
-        super().__init__(channels=channels, motion_channels=motion_channels, strides=strides)
-        self.alignments = nn.ModuleList(Alignment(c, width) for c in channels)
-        self.gates = nn.ModuleList(Gate(c, width) for c in channels)
+    def __init__(self, *, appearance: Levels, motion: Levels, width: int = 16) -> None:
+        check_positive(width=width)
+        super().__init__(appearance=appearance, motion=motion)
+        self.alignments = nn.ModuleList(Alignment(c, width) for c in appearance.channels)
+        self.gates = nn.ModuleList(Gate(c, width) for c in appearance.channels)
 
     def merge(self, level: int, appearance: Tensor, motion: Tensor) -> Tensor:
         return self.gates[level](*self.alignments[level](appearance, motion))

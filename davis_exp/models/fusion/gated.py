@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from davis_exp.models.fusion.base import Ints, LevelFusion
+from davis_exp.models.fusion.level_fusion import LevelFusion
+from davis_exp.models.levels import Levels
+from davis_exp.utils.arguments import check_positive
 
 
 class Gated(LevelFusion):
@@ -12,12 +14,16 @@ class Gated(LevelFusion):
     Gated multimodal units (Arevalo et al., ICLR workshop 2017), convolutional, g behind a bottleneck.
 
     Args:
-        channels, motion_channels, strides: see LevelFusion.
+        appearance, motion: see LevelFusion.
         reduction: how many times narrower the bottleneck is than the level.
+
+    Raises:
+        ValueError: `reduction` is below 1.
     """
 
-    def __init__(self, *, channels: Ints, motion_channels: Ints, strides: Ints, reduction: int = 16) -> None:
-        super().__init__(channels=channels, motion_channels=motion_channels, strides=strides)
+    def __init__(self, *, appearance: Levels, motion: Levels, reduction: int = 16) -> None:
+        check_positive(reduction=reduction)
+        super().__init__(appearance=appearance, motion=motion)
         self.gates = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(2 * c, max(1, c // reduction), 1),
@@ -25,7 +31,7 @@ class Gated(LevelFusion):
                 nn.Conv2d(max(1, c // reduction), c, 1),
                 nn.Sigmoid(),
             )
-            for c in channels
+            for c in appearance.channels
         )
 
     def merge(self, level: int, appearance: Tensor, motion: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """MATNet's fusion (Zhou et al., "Motion-Attentive Transition for Zero-Shot Video Object Segmentation",
 AAAI 2020): motion guides appearance between the stages, and a bridge weighs both for the decoder."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
-from davis_exp.models.fusion.base import Ints
+from davis_exp.models.levels import Levels
+from davis_exp.utils.arguments import check_positive
 
 
 class MotionAttentiveTransition(nn.Module):
@@ -15,15 +17,14 @@ class MotionAttentiveTransition(nn.Module):
     An affinity holds (h·w)² numbers per frame: at stride 8 of 480 × 854, 41 million.
 
     Args:
-        channels, motion_channels: of the two streams' levels, fine → coarse; they may differ.
-        strides: of both.
+        appearance, motion: levels of the two streams, at the same strides; their channels may differ.
         after: strides of the stages that a transition follows (res3 to res5 in the paper).
         cascades: rounds of attention in a transition, all with the same weights.
         reduction: how many times narrower the space is in which the streams are compared.
         squeeze: how many times narrower the bridge's bottleneck is.
 
     Raises:
-        BadInput: no level is at a stride of `after`.
+        ValueError: no level is at a stride of `after`, or another option is below 1.
     """
 
     between_stages = True
@@ -31,33 +32,31 @@ class MotionAttentiveTransition(nn.Module):
     def __init__(
         self,
         *,
-        channels: Ints,
-        motion_channels: Ints,
-        strides: Ints,
-        after: Ints = (8, 16, 32),
+        appearance: Levels,
+        motion: Levels,
+        after: Sequence[int] = (8, 16, 32),
         cascades: int = 5,
         reduction: int = 16,
         squeeze: int = 16,
     ) -> None:
         super().__init__()
-        if not set(after) <= set(strides) or not after or cascades < 1:
-            raise BadInput(
-                f"fusion.after={list(after)}, cascades={cascades}: needs at least one stride of "
-                f"{tuple(strides)}, the streams' levels, and one cascade"
-            )
-        pairs = list(zip(channels, motion_channels, strict=True))
-        self.channels = tuple(a + m for a, m in pairs)
-        self.levels = [list(strides).index(stride) for stride in after]
+        check_positive(cascades=cascades, reduction=reduction, squeeze=squeeze)
+        strides = appearance.strides
+        if not after or not set(after) <= set(strides):
+            raise ValueError(f"after must be strides of {strides}, the streams' levels, got {list(after)}")
+        pairs = list(zip(appearance.channels, motion.channels, strict=True))
+        self.levels = appearance.with_channels([a + m for a, m in pairs])
+        self.followed = [strides.index(stride) for stride in after]
         self.transitions = nn.ModuleList(
-            Transition(*pairs[level], cascades=cascades, reduction=reduction) for level in self.levels
+            Transition(*pairs[level], cascades=cascades, reduction=reduction) for level in self.followed
         )
-        self.bridges = nn.ModuleList(Bridge(c, squeeze) for c in self.channels)
+        self.bridges = nn.ModuleList(Bridge(c, squeeze) for c in self.levels.channels)
 
     def transfer(self, level: int, appearance: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
         """As Fusion's: both streams after the transition, or as they are where there is none."""
-        if level not in self.levels:
+        if level not in self.followed:
             return appearance, motion
-        return self.transitions[self.levels.index(level)](appearance, motion)
+        return self.transitions[self.followed.index(level)](appearance, motion)
 
     def forward(self, appearance: list[Tensor], motion: list[Tensor]) -> list[Tensor]:
         """As Fusion's."""
@@ -93,8 +92,8 @@ class Transition(nn.Module):
 
     def look(self, appearance: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
         """One round: what motion finds in appearance (N, C, h, w), and in itself (N, D, h, w)."""
-        own = attend(motion, self.attend_motion)
-        return self.carry(attend(appearance, self.attend_appearance), own), own
+        own = soft_attention(motion, self.attend_motion)
+        return self.carry(soft_attention(appearance, self.attend_appearance), own), own
 
     def carry(self, appearance: Tensor, motion: Tensor) -> Tensor:
         """For each position of motion (N, D, h, w), the appearance (N, C, h, w) where it is alike."""
@@ -125,7 +124,7 @@ class Bridge(nn.Module):
         return features + weighed * self.gate(squeezed).sigmoid()[:, :, None, None]
 
 
-def attend(features: Tensor, score: nn.Module) -> Tensor:
+def soft_attention(features: Tensor, score: nn.Module) -> Tensor:
     """Features (N, C, h, w) × the softmax of their scores over all positions."""
     scores = score(features)  # (N, 1, h, w)
     return features * scores.flatten(2).softmax(dim=2).view_as(scores)

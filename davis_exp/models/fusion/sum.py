@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from davis_exp.models.fusion.base import LevelFusion
+from davis_exp.models.fusion.level_fusion import LevelFusion
 
 
 class Sum(LevelFusion):

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import State
-from davis_exp.models.temporal.levels import Cell, LevelwiseTemporal, positive
+from davis_exp.models.temporal.levelwise import Cell, LevelwiseTemporal
+from davis_exp.utils.arguments import check_positive
 
 FREQUENCIES = 4  # of the position code: waves of 2 image sizes, 1, 1/2 and 1/4
 
@@ -22,30 +23,29 @@ class TemporalAttention(LevelwiseTemporal):
     keys for each.
 
     Args:
-        channels, strides, temporal_strides, levels: see LevelwiseTemporal.
+        inputs, levels: see LevelwiseTemporal.
         width: channels of queries, keys and values.
         heads: a divisor of `width`.
         window: time steps looked at before and after a frame's own.
         grid: regions along each side of a frame.
+
+    Raises:
+        ValueError: an option is below 1, or `heads` does not divide `width`; or as LevelwiseTemporal.
     """
 
     def __init__(
         self,
         *,
-        channels: Sequence[int],
-        strides: Sequence[int],
-        temporal_strides: Sequence[int],
+        inputs: Levels,
         width: int = 128,
         levels: Sequence[int] = (-1,),
         heads: int = 4,
         window: int = 2,
         grid: int = 8,
     ) -> None:
-        positive(width=width, heads=heads, window=window, grid=grid)
+        check_positive(width=width, heads=heads, window=window, grid=grid)
         super().__init__(
-            channels=channels,
-            strides=strides,
-            temporal_strides=temporal_strides,
+            inputs=inputs,
             levels=levels,
             cell=lambda c: AttentionCell(c, width, heads, window, grid),
         )
@@ -57,7 +57,7 @@ class AttentionCell(Cell):
     def __init__(self, channels: int, width: int, heads: int, window: int, grid: int) -> None:
         super().__init__()
         self.channels = channels
-        self.reach = (window, window)
+        self.context = (window, window)
         self.attention = PooledAttention(channels, width, heads, grid)
         self.offset = nn.Parameter(torch.zeros(2 * window + 1, 1, width))  # how far away in time a key is
         nn.init.normal_(self.offset, std=0.02)
@@ -66,9 +66,13 @@ class AttentionCell(Cell):
         batch, window = level.shape[:2], len(self.offset)
         queries, keys, values = self.attention.project(level.flatten(0, 1))
         regions = keys.shape[1]
-        keys = around(keys.unflatten(0, batch), window) + self.offset  # (B, T, window, regions, width)
-        values = around(values.unflatten(0, batch), window)
-        inside = around(keys.new_ones(1, batch[1], 1, 1), window) > 0  # (1, T, window, 1, 1): in the clip
+        keys = (
+            sliding_windows(keys.unflatten(0, batch), window) + self.offset
+        )  # (B, T, window, regions, width)
+        values = sliding_windows(values.unflatten(0, batch), window)
+        inside = (
+            sliding_windows(keys.new_ones(1, batch[1], 1, 1), window) > 0
+        )  # (1, T, window, 1, 1): in the clip
         inside = inside.expand(batch[0], -1, -1, regions, -1).flatten(0, 1).flatten(1)  # (B·T, keys)
         seen = self.attention(
             queries, keys.flatten(0, 1).flatten(1, 2), values.flatten(0, 1).flatten(1, 2), inside
@@ -85,7 +89,7 @@ class PooledAttention(nn.Module):
     def __init__(self, channels: int, width: int, heads: int, grid: int) -> None:
         super().__init__()
         if width % heads:
-            raise BadInput(f"temporal.heads={heads}: must divide temporal.width={width}")
+            raise ValueError(f"heads must divide width={width}, got {heads}")
         self.heads, self.grid = heads, grid
         self.norm = nn.LayerNorm(channels)
         self.query = nn.Linear(channels, width)
@@ -114,7 +118,7 @@ class PooledAttention(nn.Module):
         return self.out(seen.transpose(1, 2).flatten(2))
 
 
-def around(clip: Tensor, window: int) -> Tensor:
+def sliding_windows(clip: Tensor, window: int) -> Tensor:
     """(B, T, …) → (B, T, window, …): the `window` frames around each; zeros stand outside the clip."""
     half, length = window // 2, clip.shape[1]
     edge = clip.new_zeros(clip.shape[0], half, *clip.shape[2:])

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import State
-from davis_exp.models.temporal.levels import Cell, LevelwiseTemporal, positive
+from davis_exp.models.temporal.levelwise import Cell, LevelwiseTemporal
+from davis_exp.utils.arguments import check_positive
 
 
 class ConvGRU(LevelwiseTemporal):
@@ -18,28 +19,27 @@ class ConvGRU(LevelwiseTemporal):
     level, a unit of its own size would cost 50 M parameters.
 
     Args:
-        channels, strides, temporal_strides, levels: see LevelwiseTemporal.
+        inputs, levels: see LevelwiseTemporal.
         width: channels of the memory, and of the levels that come out of it.
         kernel: size of the recurrent convolutions, odd.
+
+    Raises:
+        ValueError: `width` or `kernel` is below 1, or `kernel` is even; or as LevelwiseTemporal.
     """
 
     def __init__(
         self,
         *,
-        channels: Sequence[int],
-        strides: Sequence[int],
-        temporal_strides: Sequence[int],
+        inputs: Levels,
         width: int = 128,
         levels: Sequence[int] = (-1,),
         kernel: int = 3,
     ) -> None:
-        positive(width=width, kernel=kernel)
+        check_positive(width=width, kernel=kernel)
         if kernel % 2 == 0:
-            raise BadInput(f"temporal.kernel={kernel}: must be odd, so that a pixel is at its middle")
+            raise ValueError(f"kernel must be odd, so that a pixel is at its middle, got {kernel}")
         super().__init__(
-            channels=channels,
-            strides=strides,
-            temporal_strides=temporal_strides,
+            inputs=inputs,
             levels=levels,
             cell=lambda c: ConvGRUCell(c, width, kernel),
         )
@@ -48,7 +48,7 @@ class ConvGRU(LevelwiseTemporal):
 class ConvGRUCell(Cell):
     """One unit: (B, T, in, h, w) and hidden (B, width, h, w) → (B, T, width, h, w), the last hidden."""
 
-    reach = None
+    context = None
 
     def __init__(self, channels: int, width: int, kernel: int) -> None:
         super().__init__()

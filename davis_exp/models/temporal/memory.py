@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import State
 from davis_exp.models.temporal.attention import PooledAttention
-from davis_exp.models.temporal.levels import Cell, LevelwiseTemporal, positive
+from davis_exp.models.temporal.levelwise import Cell, LevelwiseTemporal
+from davis_exp.utils.arguments import check_positive
 
 
 class MemoryBank(LevelwiseTemporal):
@@ -18,20 +20,21 @@ class MemoryBank(LevelwiseTemporal):
     per frame are therefore the same at any length of the video.
 
     Args:
-        channels, strides, temporal_strides, levels: see LevelwiseTemporal.
+        inputs, levels: see LevelwiseTemporal.
         width: channels of queries, keys and values.
         heads: a divisor of `width`.
         size: frames in the bank.
         every: one in so many frames enters it, so it reaches size · every frames back.
         grid: regions along each side of a frame.
+
+    Raises:
+        ValueError: an option is below 1, or `heads` does not divide `width`; or as LevelwiseTemporal.
     """
 
     def __init__(
         self,
         *,
-        channels: Sequence[int],
-        strides: Sequence[int],
-        temporal_strides: Sequence[int],
+        inputs: Levels,
         width: int = 128,
         levels: Sequence[int] = (-1,),
         heads: int = 4,
@@ -39,11 +42,9 @@ class MemoryBank(LevelwiseTemporal):
         every: int = 3,
         grid: int = 8,
     ) -> None:
-        positive(width=width, heads=heads, size=size, every=every, grid=grid)
+        check_positive(width=width, heads=heads, size=size, every=every, grid=grid)
         super().__init__(
-            channels=channels,
-            strides=strides,
-            temporal_strides=temporal_strides,
+            inputs=inputs,
             levels=levels,
             cell=lambda c: MemoryCell(c, width, heads, size, every, grid),
         )
@@ -52,7 +53,7 @@ class MemoryBank(LevelwiseTemporal):
 class MemoryCell(Cell):
     """Attention to a bank beside a shortcut: (B, T, C, h, w) → the same shape."""
 
-    reach = None
+    context = None
 
     def __init__(self, channels: int, width: int, heads: int, size: int, every: int, grid: int) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
 """No memory: every frame on its own."""
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
+
+from davis_exp.models.levels import Levels
+from davis_exp.models.segmenter import State
 
 
 class NoTemporal(nn.Module):
@@ -10,19 +11,14 @@ class NoTemporal(nn.Module):
 
     context = (0, 0)
 
-    def __init__(
-        self, *, channels: Sequence[int], strides: Sequence[int], temporal_strides: Sequence[int]
-    ) -> None:
+    def __init__(self, *, inputs: Levels) -> None:
         super().__init__()
-        self.channels = tuple(channels)
-        self.strides = tuple(strides)
-        self.temporal_strides = tuple(temporal_strides)
+        self.levels = inputs
 
-    def initial_state(self, features: list[Tensor]) -> tuple[Tensor, ...]:
+    def initial_state(self, features: list[Tensor]) -> State:
         """Nothing to remember."""
         return ()
 
-    def forward(
-        self, features: list[Tensor], state: tuple[Tensor, ...]
-    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    def forward(self, features: list[Tensor], state: State) -> tuple[list[Tensor], State]:
+        """Both as they are."""
         return features, state

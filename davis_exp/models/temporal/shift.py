@@ -6,47 +6,47 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import State
-from davis_exp.models.temporal.levels import Cell, LevelwiseTemporal, positive
-from davis_exp.models.temporal.temporal_conv import mix, spatial
+from davis_exp.models.temporal.levelwise import Cell, LevelwiseTemporal
+from davis_exp.models.temporal.temporal_conv import depthwise, pointwise
+from davis_exp.utils.arguments import check_positive
 
 
 class TemporalShift(LevelwiseTemporal):
     """Shifts on each chosen level, each followed by a separable convolution that mixes what has met.
 
     Args:
-        channels, strides, temporal_strides, levels: see LevelwiseTemporal.
+        inputs, levels: see LevelwiseTemporal.
         causal: channels only move to the next frame. The part then carries those of the last frame as its
             state, and the model streams; otherwise it looks `layers` frames ahead and behind.
         width: channels of the convolutions, and of what is shifted.
         portion: one in so many of them moves, in either direction.
         layers: how many shifts follow each other.
+
+    Raises:
+        ValueError: an option is below 1, or `portion` moves no channel, or more than there are; or as LevelwiseTemporal.
     """
 
     def __init__(
         self,
         *,
-        channels: Sequence[int],
-        strides: Sequence[int],
-        temporal_strides: Sequence[int],
+        inputs: Levels,
         causal: bool = True,
         width: int = 128,
         levels: Sequence[int] = (-1,),
         portion: int = 8,
         layers: int = 2,
     ) -> None:
-        positive(width=width, portion=portion, layers=layers)
+        check_positive(width=width, portion=portion, layers=layers)
         moved = width // portion
         if not 0 < moved * (1 if causal else 2) <= width:
-            raise BadInput(
-                f"temporal.portion={portion}: of {width} channels (temporal.width) it moves {moved} in each "
-                f"direction; choose between {1 if causal else 2} and {width}"
+            raise ValueError(
+                f"portion must be from {1 if causal else 2} to width={width}, got {portion}, which moves {moved} channels "
+                "in each direction"
             )
         super().__init__(
-            channels=channels,
-            strides=strides,
-            temporal_strides=temporal_strides,
+            inputs=inputs,
             levels=levels,
             cell=lambda c: ShiftCell(c, width, moved, layers, causal),
         )
@@ -58,10 +58,12 @@ class ShiftCell(Cell):
     def __init__(self, channels: int, width: int, moved: int, layers: int, causal: bool) -> None:
         super().__init__()
         self.channels = channels
-        self.reach = None if causal else (layers, layers)
+        self.context = None if causal else (layers, layers)
         self.causal, self.moved = causal, moved
-        self.reduce = mix(channels, width)
-        self.layers = nn.ModuleList(nn.Sequential(spatial(width), mix(width, width)) for _ in range(layers))
+        self.reduce = pointwise(channels, width)
+        self.layers = nn.ModuleList(
+            nn.Sequential(depthwise(width), pointwise(width, width)) for _ in range(layers)
+        )
         self.expand = nn.Conv2d(width, channels, 1)
 
     def initial_state(self, level: Tensor) -> State:

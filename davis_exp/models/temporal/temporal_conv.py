@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from davis_exp.errors import BadInput
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import State
-from davis_exp.models.temporal.levels import Cell, LevelwiseTemporal, positive
+from davis_exp.models.temporal.levelwise import Cell, LevelwiseTemporal
+from davis_exp.utils.arguments import check_positive
 
 
 class TemporalConv(LevelwiseTemporal):
@@ -16,30 +17,29 @@ class TemporalConv(LevelwiseTemporal):
     channels' mixing as in CSN (Tran et al., ICCV 2019): 12 parameters a channel in place of 27·C.
 
     Args:
-        channels, strides, temporal_strides, levels: see LevelwiseTemporal.
+        inputs, levels: see LevelwiseTemporal.
         width: channels of the convolutions.
         kernel: frames each of them sees, odd.
         layers: how many follow each other; each looks kernel // 2 frames further.
+
+    Raises:
+        ValueError: an option is below 1, or `kernel` is even; or as LevelwiseTemporal.
     """
 
     def __init__(
         self,
         *,
-        channels: Sequence[int],
-        strides: Sequence[int],
-        temporal_strides: Sequence[int],
+        inputs: Levels,
         width: int = 128,
         levels: Sequence[int] = (-1,),
         kernel: int = 3,
         layers: int = 2,
     ) -> None:
-        positive(width=width, kernel=kernel, layers=layers)
+        check_positive(width=width, kernel=kernel, layers=layers)
         if kernel % 2 == 0:
-            raise BadInput(f"temporal.kernel={kernel}: must be odd, so that a frame is at its middle")
+            raise ValueError(f"kernel must be odd, so that a frame is at its middle, got {kernel}")
         super().__init__(
-            channels=channels,
-            strides=strides,
-            temporal_strides=temporal_strides,
+            inputs=inputs,
             levels=levels,
             cell=lambda c: ConvCell(c, width, kernel, layers),
         )
@@ -51,15 +51,15 @@ class ConvCell(Cell):
     def __init__(self, channels: int, width: int, kernel: int, layers: int) -> None:
         super().__init__()
         self.channels = channels
-        self.reach = (layers * (kernel // 2),) * 2
-        self.reduce = mix(channels, width)
-        self.space = nn.ModuleList(spatial(width) for _ in range(layers))
+        self.context = (layers * (kernel // 2),) * 2
+        self.reduce = pointwise(channels, width)
+        self.space = nn.ModuleList(depthwise(width) for _ in range(layers))
         # On (B, width, T, h·w): many times faster than a k × 1 × 1 convolution in 3-D on a CPU.
         self.time = nn.ModuleList(
             nn.Conv2d(width, width, (kernel, 1), padding=(kernel // 2, 0), groups=width, bias=False)
             for _ in range(layers)
         )
-        self.mixes = nn.ModuleList(mix(width, width) for _ in range(layers))
+        self.mixes = nn.ModuleList(pointwise(width, width) for _ in range(layers))
         self.expand = nn.Conv2d(width, channels, 1)
 
     def forward(self, level: Tensor, state: State) -> tuple[Tensor, State]:
@@ -72,12 +72,12 @@ class ConvCell(Cell):
         return level + self.expand(x).unflatten(0, batch), state
 
 
-def spatial(width: int) -> nn.Conv2d:
+def depthwise(width: int) -> nn.Conv2d:
     """A depthwise 3 × 3 convolution."""
     return nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
 
 
-def mix(channels: int, width: int) -> nn.Sequential:
+def pointwise(channels: int, width: int) -> nn.Sequential:
     """A pointwise convolution, normalised and rectified."""
     return nn.Sequential(
         nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)

@@ -1,21 +1,20 @@
 """What a fusion of two streams is, and what those that work level by level have in common."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
 
-Ints = Sequence[int]
+from davis_exp.models.levels import Levels
 
 
 class Fusion(Protocol):
-    """Two streams' features → one. Built with `channels`, `motion_channels` and `strides` keywords.
+    """Two streams' features → one. Built with the keywords `appearance` and `motion`: the Levels of either.
 
     Maps are (N, C, h, w), one frame per N; level 0 is the finest that the streams share.
     """
 
-    channels: tuple[int, ...]
-    """Of the levels that come out; the strides stay."""
+    levels: Levels
+    """What comes out; the strides stay."""
     between_stages: bool
     """Whether the streams must run stage by stage, each level passing through `transfer` on the way."""
 
@@ -32,18 +31,17 @@ class LevelFusion(nn.Module):
     Motion is brought to them by a 1 × 1 convolution where it has others.
 
     Args:
-        channels, motion_channels: of the two streams' levels, fine → coarse.
-        strides: of both.
+        appearance, motion: levels of the two streams, at the same strides.
     """
 
     between_stages = False
 
-    def __init__(self, *, channels: Ints, motion_channels: Ints, strides: Ints) -> None:
+    def __init__(self, *, appearance: Levels, motion: Levels) -> None:
         super().__init__()
-        self.channels = tuple(channels)
+        self.levels = appearance
         self.match = nn.ModuleList(
             nn.Identity() if a == m else nn.Conv2d(m, a, 1)
-            for a, m in zip(channels, motion_channels, strict=True)
+            for a, m in zip(appearance.channels, motion.channels, strict=True)
         )
 
     def forward(self, appearance: list[Tensor], motion: list[Tensor]) -> list[Tensor]:

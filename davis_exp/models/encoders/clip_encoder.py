@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from davis_exp.models.encoders.base import FrameEncoder
+from davis_exp.models.encoders.frame_encoder import FrameEncoder
 
 # RGB statistics of Kinetics-400, which the published weights of irCSN and of torchvision's nets were trained with.
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
@@ -20,7 +20,6 @@ class ClipEncoder(FrameEncoder):
     Args:
         name: what the network is called, for messages.
         net: (B, 3, T, H, W) → one (B, C, T/t, H/s, W/s) per level. Built without weights.
-        temporal_strides: t of each level, fine → coarse.
         context: (past, future) frames that can change what it gives for one frame.
         **options: as for FrameEncoder.
     """
@@ -32,14 +31,12 @@ class ClipEncoder(FrameEncoder):
         name: str,
         net: nn.Module,
         *,
-        temporal_strides: Sequence[int],
         context: tuple[int, int],
         mean: Sequence[float] = KINETICS_MEAN,
         std: Sequence[float] = KINETICS_STD,
         **options: Any,
     ) -> None:
         super().__init__(name, net, mean=mean, std=std, **options)
-        self.temporal_strides = tuple(temporal_strides)
         self.context = context
 
     def forward(self, frames: Tensor, motion: Tensor | None = None) -> list[Tensor]:
@@ -48,13 +45,13 @@ class ClipEncoder(FrameEncoder):
         return [level.transpose(1, 2) for level in self.features(clip)]
 
 
-def reach(chain: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    """The context of layers one after the other, each given by its (kernel, stride) along time.
+def context_of(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """(past, future) frames that can reach one output of layers in a row, of these (kernel, stride) along time.
 
     The last stride also decides which frames share an output: up to stride − 1 more on either side.
     """
     frames, jump = 0, 1
-    for kernel, stride in chain:
+    for kernel, stride in layers:
         frames += kernel // 2 * jump
         jump *= stride
     frames += jump - 1

@@ -1,13 +1,12 @@
 """What every encoder that sees one frame at a time has in common."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from davis_exp import zoo
-from davis_exp.errors import BadInput
+from davis_exp.models.encoders.weights import is_trained_here, load_trained, summary
+from davis_exp.models.levels import Levels
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -19,7 +18,7 @@ class FrameEncoder(nn.Module):
     Args:
         name: what the network is called, for messages.
         net: (N, 3, H, W) → the maps that `features` picks its levels from. Built without weights.
-        channels, strides: of each level, fine → coarse.
+        levels: what it gives.
         weights: which pretrained weights `load_weights` fetches; None for none. zoo/NAME is a model that ships.
         frozen: keep the network as it is: no gradients, and evaluation mode throughout.
         mean, std: RGB statistics that the weights were trained with, for frames in [0, 1].
@@ -35,8 +34,7 @@ class FrameEncoder(nn.Module):
         name: str,
         net: nn.Module,
         *,
-        channels: Sequence[int],
-        strides: Sequence[int],
+        levels: Levels,
         weights: str | None = None,
         frozen: bool = False,
         mean: Sequence[float] = IMAGENET_MEAN,
@@ -45,9 +43,7 @@ class FrameEncoder(nn.Module):
         super().__init__()
         self.name = name
         self.net = net
-        self.channels = tuple(channels)
-        self.strides = tuple(strides)
-        self.temporal_strides = (1,) * len(self.strides)
+        self.levels = levels
         self.weights = weights
         self.frozen = frozen
         # Not in the state_dict: they belong to the config, and follow the module to its device.
@@ -82,26 +78,26 @@ class FrameEncoder(nn.Module):
         return None
 
     def load_weights(self) -> None:
-        """Fill in the pretrained weights that the config names, if any.
+        """Fill in the pretrained weights that it was told of, if any.
 
         Raises:
-            BadInput: they cannot be had (no such weights, no connection).
+            ValueError: they cannot be had (no such weights, no connection).
         """
         if self.weights is None:
             return
-        if zoo.is_model_file(self.weights):
+        if is_trained_here(self.weights):
             load_trained(self, self.weights)
         else:
             self.load_pretrained(self.weights)
 
     def load_pretrained(self, weights: str) -> None:
-        """Copy the library's `weights` from a second instance of the network. Raises BadInput, as `load_weights`."""
+        """Copy the library's `weights` from a second instance of the network. Raises ValueError, as `load_weights`."""
         try:
             donor = self.donor(weights)
         except Exception as error:  # each library, and each of its back ends, raises its own kind
-            raise BadInput(
-                f"encoder.weights={weights}: cannot load them for {self.name} ({reason(error)}): no "
-                "such weights, or no connection; set encoder.weights=null to start without"
+            raise ValueError(
+                f"weights={weights}: cannot load them for {self.name} ({summary(error)}): no such weights, or no "
+                "connection; set it to null (None) to start without"
             ) from error
         self.net.load_state_dict(donor.state_dict())
 
@@ -112,38 +108,3 @@ class FrameEncoder(nn.Module):
     def train(self, mode: bool = True) -> "FrameEncoder":
         """As nn.Module.train, but a frozen encoder stays in evaluation mode."""
         return super().train(mode and not self.frozen)
-
-
-def load_trained(encoder: nn.Module, name: str) -> None:
-    """Fill `encoder` with that of a model trained here: zoo/NAME, or a file of `davis-exp export`.
-
-    An encoder of single frames may take the appearance stream of two. Raises BadInput if it does not fit.
-    """
-    state, about = zoo.read(zoo.find(name))
-    own = encoder.state_dict()
-    for prefix in ("encoder.", "encoder.appearance."):
-        found = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        if {key: value.shape for key, value in found.items()} == {k: v.shape for k, v in own.items()}:
-            encoder.load_state_dict(found)
-            return
-    raise BadInput(
-        f"encoder.weights={name}: they are of another encoder, {_described(about)}; choose that one, or other weights"
-    )
-
-
-def _described(about: dict[str, Any]) -> str:
-    """The encoder that a model's config names: "TwoStreamEncoder (appearance EfficientNetLite variant 0)"."""
-    node = about.get("config", {}).get("encoder", {})
-    within = node.get("appearance") or {}
-    kinds = [str(part.get("_target_", "?")).rpartition(".")[2] for part in (node, within) if part]
-    which = next((f" {key} {within[key]}" for key in ("name", "variant") if key in within), "")
-    return (
-        kinds[0] + (f" (appearance {kinds[1]}{which})" if within else "")
-        if kinds
-        else "which it does not say"
-    )
-
-
-def reason(error: Exception) -> str:
-    """What an exception says, on one line."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
