@@ -17,6 +17,7 @@ PARTS = {
     "disk": 9,
     "sweeps": 13,
     "kills": 5,
+    "agent": 4,
 }  # one case in so many
 SLOW = ("sweeps", "kills", "disk")
 
