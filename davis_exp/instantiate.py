@@ -16,9 +16,7 @@ from davis_exp.utils.arguments import begins_with_argument, located
 
 logging.getLogger("hydra.utils").disabled = True  # it prints what `locate` raises
 
-PYDANTIC = (
-    r"\d+ validation errors? for \S+|\[type=\S+|, input_value=.*|For further information visit \S+"  # no news
-)
+PYDANTIC = r"\d+ validation errors? for \S+|\[type=.*|For further information visit \S+"  # no news
 LEVELS = {"temporal": ("inputs",), "decoder": ("inputs",), "fusion": ("appearance", "motion")}
 """The levels that the program tells a part, by its name; a config may not set them."""
 

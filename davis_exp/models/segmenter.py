@@ -114,7 +114,7 @@ class VideoSegmenter(nn.Module):
         self.decoder = _build("decoder", decoder, levels)
         if not _declared("encoder", encoder, "needs_motion") and flow is not None:
             raise ValueError(
-                "flow: the encoder uses no motion; leave it out, or choose an encoder of two streams"
+                "flow: the encoder uses no motion; set flow=none, or choose an encoder of two streams"
             )
         self.flow = flow
         parts = {"encoder": encoder, "temporal": self.temporal, "decoder": self.decoder, "flow": flow}

@@ -52,6 +52,7 @@ def roots(tmp_path_factory):
             *mixed,
             "data.holdout=1",
             f"data.parts.crowd.source.root={folder / 'stills'}",
+            f"data.parts.crowd.source.scenes={folder / 'stills'}",
             "+data.parts.crowd.source.clips=4",
         ],
         "crowd": [

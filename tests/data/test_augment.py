@@ -221,7 +221,7 @@ def test_transforms_come_from_the_config(compose, clip):
         ),
         (
             "augmentation.transforms.colour.brightness=[2,1]",
-            "transforms.colour: albumentations.ColorJitter refuses",
+            "transforms.colour.brightness Value error, brightness tuple values must be ordered",
         ),
     ):
         with pytest.raises(BadInput, match=reason) as refusal:
