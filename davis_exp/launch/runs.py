@@ -19,6 +19,7 @@ from davis_exp.errors import BadInput, quoted
 from davis_exp.launch import jobs, resuming, status
 from davis_exp.launch.quoting import plain_value, quoted_value
 from davis_exp.utils import given
+from davis_exp.utils.written import sweep_parts
 
 TOLD_APART = ("callbacks", "callbacks[./@]*", "*.root", "*.path", "*.paths", "*.folder")
 """Overrides that a config's digest passes over, but that a sweep may well be about."""
@@ -57,6 +58,8 @@ def claim(parent: Path) -> Path:
     `mkdir` either makes the folder or fails, so two processes of the same second never share one.
     """
     parent.mkdir(parents=True, exist_ok=True)
+    for litter in parent.glob("*/.results.*.part"):  # of runs that were killed, and will not be gone on with
+        sweep_parts(litter.parent / "results")
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for attempt in itertools.count():
         folder = parent / (f"{stamp}-{attempt}" if attempt else stamp)

@@ -41,6 +41,14 @@ def test_a_name_is_a_folders_name(fresh: Path, name: object) -> None:
     assert list(fresh.iterdir()) == []
 
 
+def test_what_a_killed_run_was_writing_is_swept_away_by_the_next(fresh: Path) -> None:
+    killed = fresh / "runs/demo/2026-01-01_00-00-00"
+    (killed / ".results.01234567.part/outputs").mkdir(parents=True)
+    (killed / "results").mkdir()
+    runs.claim(killed.parent)
+    assert [path.name for path in killed.iterdir()] == ["results"]
+
+
 def test_a_run_to_resume_must_be_there(fresh: Path) -> None:
     with pytest.raises(BadInput, match=r"^resume: no run's folder at runs/x$"):
         runs.run_dir("demo", "runs/x")
