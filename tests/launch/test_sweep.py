@@ -230,9 +230,12 @@ def test_the_summary_is_there_while_jobs_wait_and_says_what_went_wrong(app: Run,
 @pytest.mark.parametrize(("jobs", "threads"), [(1, None), (2, "4"), (3, "2"), (16, "1"), (-1, "1")])
 def test_jobs_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch, jobs: int, threads) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     given = sweep._sharing(jobs)
-    assert given["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert given.get("OMP_WAIT_POLICY") == (None if jobs == 1 else "PASSIVE")
     assert given.get("OMP_NUM_THREADS") == threads
+    monkeypatch.setattr(os, "getloadavg", lambda: (99.0, 0.0, 0.0))
+    assert sweep._sharing(jobs)["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 class TestJobs:
