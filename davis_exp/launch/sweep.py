@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -139,6 +139,7 @@ def _run(command: str, folder: Path, cwd: str, grace: float, env: dict[str, str]
     # A group of its own: Ctrl-C reaches this process alone, which hands it on exactly once.
     with (
         interrupts.heard(),
+        _undisturbed(),  # until there is a job that could be told to end
         (folder / "train.log").open("ab") as log,
         subprocess.Popen(
             arguments,
@@ -153,6 +154,7 @@ def _run(command: str, folder: Path, cwd: str, grace: float, env: dict[str, str]
         echo = threading.Thread(target=_echo, args=(process.stdout, log))
         echo.start()
         try:
+            interrupts.wait(False)
             process.wait()
         except BaseException:
             process.terminate()  # not SIGINT, which is ignored until Python has begun, where we ignore it ourselves
@@ -166,6 +168,13 @@ def _run(command: str, folder: Path, cwd: str, grace: float, env: dict[str, str]
             echo.join()
             _settle(folder, code, before + time.monotonic() - started)
             refresh(folder.parent)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """From here on signals are only noted; whoever is inside says when they are followed again."""
+    interrupts.wait(True)
+    yield
 
 
 def _sharing(jobs: int) -> dict[str, str]:

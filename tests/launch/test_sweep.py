@@ -204,10 +204,8 @@ def test_a_sweep_in_a_scripts_background_ends_at_once_when_told(
     assert time.monotonic() - began < 10
     record = status.current(folder / "multirun/x/0")
     assert process.returncode == 130
-    if at_work:
-        assert (record["state"], record["exit_code"]) == ("interrupted", 130)
-    else:  # it had hardly begun, or not even that
-        assert record["state"] in ("interrupted", "queued")
+    if at_work or record["state"] != "queued":  # it was not even started
+        assert record["state"] == "interrupted"
 
 
 def test_the_summary_is_there_while_jobs_wait_and_says_what_went_wrong(app: Run, tmp_path: Path) -> None:
