@@ -13,9 +13,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple, NoReturn
 
-from davis_exp import __version__, config, terminal
-from davis_exp.errors import BadInput, OverBudget, cannot_write, quoted
+from davis_exp import __version__, config
 from davis_exp.tracking import agent
+from davis_exp.utils import terminal
+from davis_exp.utils.errors import BadInput, OverBudget, cannot_write, quoted
 
 
 class Command(NamedTuple):

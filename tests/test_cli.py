@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from davis_exp import __version__, cli
-from davis_exp.errors import BadInput, OverBudget
+from davis_exp.utils.errors import BadInput, OverBudget
 
 REPO = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {

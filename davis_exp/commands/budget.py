@@ -6,12 +6,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from davis_exp import atlas, budget, build
-from davis_exp.errors import BadInput
+from davis_exp import budget
+from davis_exp.experiment import atlas, atlas_views, build
 from davis_exp.launch import expand
-from davis_exp.progress import progress_bar
 from davis_exp.results.charts import standalone
 from davis_exp.results.output import write_csv, write_json, write_text
+from davis_exp.utils.errors import BadInput
+from davis_exp.utils.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +56,13 @@ def run_all(
             if progress:
                 progress(len(entries), total)
     entries = atlas.ranked(entries)
-    print(atlas.as_text(entries))
+    print(atlas_views.as_text(entries))
     if json is not None:
-        write_json(Path(json), atlas.as_dict(entries))
+        write_json(Path(json), atlas_views.as_dict(entries))
     if csv is not None:
-        write_csv(Path(csv), atlas.as_csv(entries))
+        write_csv(Path(csv), atlas_views.as_csv(entries))
     if plot is not None:
-        write_text(Path(plot), standalone(atlas.as_svg(entries)))
+        write_text(Path(plot), standalone(atlas_views.as_svg(entries)))
     if all(entry.cost is None for entry in entries):
         raise BadInput(f"none of these {total} combinations can be built: {entries[0].refused}")
     return 0

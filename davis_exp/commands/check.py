@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from davis_exp.commands.options import add_limit, add_workers
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from davis_exp.data.sources import open_source
-    from davis_exp.progress import progress_bar
     from davis_exp.results.artifact import Results
     from davis_exp.results.check import defects
+    from davis_exp.utils.progress import progress_bar
 
     sequences = open_source(args.data).sequences("test") if args.data else None
     found = 0

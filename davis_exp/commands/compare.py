@@ -5,8 +5,8 @@ from pathlib import Path
 
 from davis_exp.commands.options import add_overwrite, add_truth
 from davis_exp.commands.truth import source
-from davis_exp.errors import BadInput
 from davis_exp.metrics import PROTOCOLS
+from davis_exp.utils.errors import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_page(args: argparse.Namespace, names: list[str]) -> None:
-    from davis_exp.progress import progress_bar
     from davis_exp.results.artifact import Results
     from davis_exp.results.output import write_text
+    from davis_exp.results.pages.compared import versus
     from davis_exp.results.pages.subject import Run, open_subject, truth_of
-    from davis_exp.results.pages.versus import versus
+    from davis_exp.utils.progress import progress_bar
 
     paths = [path.parent if path.name == "score.json" else path for path in args.paths]
     first = paths[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from davis_exp.commands import cache
 from davis_exp.commands.options import add_workers
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -146,7 +146,7 @@ def _check(args: argparse.Namespace) -> int:
     from itertools import chain
 
     from davis_exp.data.check import contents, rewrite, survey
-    from davis_exp.progress import progress_bar
+    from davis_exp.utils.progress import progress_bar
 
     found = survey(args.root)
     defects = notes = 0

@@ -7,7 +7,7 @@ from typing import Any
 from yaml import YAMLError
 
 from davis_exp.commands.options import add_allow
-from davis_exp.errors import BadInput, brief, quoted
+from davis_exp.utils.errors import BadInput, brief, quoted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from davis_exp import checkpoints, zoo
+    from davis_exp import zoo
+    from davis_exp.experiment import checkpoints
 
     if args.out.suffix != zoo.SUFFIX:
         raise BadInput(f"-o {args.out}: its name must end in {zoo.SUFFIX}")
@@ -46,7 +47,7 @@ def _with_settings(config: dict[str, Any], settings: list[str]) -> dict[str, Any
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from davis_exp import build
+    from davis_exp.experiment import build
 
     how = dict(config["inference"])
     for setting in settings:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from davis_exp.commands.options import add_limit, add_overwrite, add_workers
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 if TYPE_CHECKING:
     from davis_exp.results.leaderboard import Entry
@@ -35,9 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from davis_exp.results.leaderboard import as_html, as_markdown, as_text, rows, scored_entries, truths
+    from davis_exp.results.leaderboard import as_markdown, as_text, rows, scored_entries, truths
     from davis_exp.results.output import write_csv, write_text
     from davis_exp.results.pages.files import refuse_other
+    from davis_exp.results.pages.leaderboard import as_html
 
     if args.html:
         refuse_other(args.html, "--html", overwrite=args.overwrite)
@@ -59,12 +60,12 @@ def _private(args: argparse.Namespace) -> "list[Entry]":
     from tempfile import TemporaryDirectory
 
     from davis_exp.data.sources import open_source
-    from davis_exp.progress import progress_bar
     from davis_exp.results.artifact import Results
     from davis_exp.results.check import form_defects, refuse
     from davis_exp.results.leaderboard import private_entries
     from davis_exp.results.scoring import score
     from davis_exp.results.truth import Truth
+    from davis_exp.utils.progress import progress_bar
 
     sequences = open_source(args.private).sequences("test")
     with TemporaryDirectory() as kept, progress_bar("scoring") as progress:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from davis_exp import zoo
 from davis_exp.commands.options import add_allow
-from davis_exp.errors import BadInput
 from davis_exp.utils import written
+from davis_exp.utils.errors import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from davis_exp.data.sources.video import open_input
-    from davis_exp.prediction import Output, Predictor, clear
+    from davis_exp.experiment.prediction import Output, Predictor, clear
     from davis_exp.results.video import FORMATS
 
     if len(args.given) > 2:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from davis_exp.commands.options import add_overwrite, add_truth
 from davis_exp.commands.truth import source
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 if TYPE_CHECKING:
     from davis_exp.results.pages.subject import Run
@@ -38,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from davis_exp.launch import status
-    from davis_exp.progress import progress_bar
     from davis_exp.results.artifact import Results
     from davis_exp.results.comparison import short_names
     from davis_exp.results.leaderboard import subject
@@ -46,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from davis_exp.results.pages.files import refuse_other
     from davis_exp.results.pages.report import report
     from davis_exp.results.pages.subject import Run, open_subject, truth_of
+    from davis_exp.utils.progress import progress_bar
 
     found = Run.of(args.path)
     folder, beside = subject(args.path), args.path.resolve()
@@ -91,8 +91,10 @@ def _cost(run: "Run | None") -> tuple[dict[str, Any] | None, int | None]:
         return None, None
     from omegaconf import OmegaConf
 
-    from davis_exp import build, checkpoints, parts, zoo
-    from davis_exp.instantiate import plain
+    from davis_exp import zoo
+    from davis_exp.config import parts
+    from davis_exp.config.instantiate import plain
+    from davis_exp.experiment import build, checkpoints
 
     try:
         stored = parts.referred(run.config)

@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from davis_exp.data.sources import open_source
-    from davis_exp.progress import progress_bar
     from davis_exp.results.artifact import Results
     from davis_exp.results.check import form_defects, refuse
     from davis_exp.results.output import write_csv, write_json
     from davis_exp.results.scoring import score
     from davis_exp.results.table import score_rows, score_table
     from davis_exp.results.truth import Truth
+    from davis_exp.utils.progress import progress_bar
 
     sequences = open_source(args.truth).sequences("test")
     results = Results.open(args.results, strict=False)

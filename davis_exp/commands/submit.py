@@ -50,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from davis_exp.errors import BadInput, brief
-    from davis_exp.progress import progress_bar
     from davis_exp.results.table import score_table
     from davis_exp.tracking import submission
+    from davis_exp.utils.errors import BadInput, brief
+    from davis_exp.utils.progress import progress_bar
 
     sequences = _sequences(args)
     with progress_bar("checking") as progress:
@@ -88,8 +88,8 @@ def _sequences(args: argparse.Namespace) -> "list[Sequence] | None":
     from davis_exp.data.artifact import fetch, looks_like_one
     from davis_exp.data.cache import default_folder
     from davis_exp.data.sources import open_source
-    from davis_exp.errors import BadInput
     from davis_exp.results.pages.subject import Run
+    from davis_exp.utils.errors import BadInput
 
     if args.data:
         artifact = looks_like_one(args.data)

@@ -7,9 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from davis_exp import budget, build, checkpoints, config, ranks
-from davis_exp.evaluate import evaluate
+from davis_exp import budget, config
+from davis_exp.experiment import build, checkpoints
+from davis_exp.experiment.evaluate import evaluate
 from davis_exp.launch import status
+from davis_exp.utils import distributed
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +27,12 @@ def run(cfg: DictConfig, output: Path) -> int:
     cost = build.cost(trained)
     budget.guard(cost, trained.budget.limit)
     log.info("%s", cost.table())
-    if ranks.here().first:
+    if distributed.here().first:
         split = cfg.data.get("test_split")
         status.update(output, nparams=cost.parameters, nflops=cost.flops, test_split=split)
 
     from davis_exp.data.split import Past
-    from davis_exp.task import SegmentationTask
+    from davis_exp.training.task import SegmentationTask
 
     data = build.build_data(cfg)
     data.motion = build.build_motion(trained)

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from davis_exp import budget, build, checkpoints, config, ranks, terminal
-from davis_exp.errors import BadInput
-from davis_exp.evaluate import evaluate
-from davis_exp.instantiate import plain
+from davis_exp import budget, config
+from davis_exp.budget.table import composition, cost_table
+from davis_exp.config.instantiate import plain
+from davis_exp.experiment import build, checkpoints
+from davis_exp.experiment.evaluate import evaluate
 from davis_exp.launch import resuming, status
 from davis_exp.results.pages.subject import Run
 from davis_exp.tracking import session as tracking
-from davis_exp.tracking.csv import forget_after
-from davis_exp.utils import given, written
+from davis_exp.tracking.metrics_csv import forget_after
+from davis_exp.utils import distributed, given, terminal, written
+from davis_exp.utils.errors import BadInput
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -31,11 +33,11 @@ def run(cfg: DictConfig, output: Path) -> int:
     cost = build.cost(cfg)
     budget.guard(cost, cfg.budget.limit)
     choices = (Run.of(output) or Run(output)).choices
-    if composed := terminal.composition(choices):
+    if composed := composition(choices):
         log.info("%s", composed, extra=terminal.shown(None))
-    table = terminal.shown(lambda: terminal.cost_table(cost.to_dict(), choices, cfg.budget.limit))
+    table = terminal.shown(lambda: cost_table(cost.to_dict(), choices, cfg.budget.limit))
     log.info("%s", cost.table(), extra=table)
-    first = ranks.here().first  # of the processes that train together
+    first = distributed.here().first  # of the processes that train together
     split = cfg.data.get("test_split")
     if first:
         status.update(output, nparams=cost.parameters, nflops=cost.flops, test_split=split)
@@ -53,7 +55,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     if kept is not None:
         checkpoints.fill(model, kept)  # refuses another model's weights; Lightning loads it again
     else:
-        with ranks.in_turn():
+        with distributed.in_turn():
             build.load_weights(model)
     if first:
         forget_after(output, kept["global_step"] if kept is not None else 0)
@@ -127,7 +129,7 @@ def _changes(trained: dict[str, Any], cfg: DictConfig) -> "list[pl.Callback]":
     changes = resuming.accepted(trained, plain(cfg), cfg.resume_allow)
     if not changes:
         return []
-    from davis_exp.callbacks.changed import ChangedSettings
+    from davis_exp.training.callbacks.changed import ChangedSettings
 
     for key, change in changes.items():
         log.info("goes on with %s %s", key, resuming.said(change))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 if TYPE_CHECKING:
     from davis_exp.data.sequences import Source
@@ -16,10 +16,10 @@ def source(truth: Path | None, run: "Run | None", path: Path) -> "Source":
     """The data set that the user names, or else the run's config. Raises BadInput where there is neither."""
     import dataclasses
 
-    from davis_exp import parts
+    from davis_exp.config import parts
+    from davis_exp.config.instantiate import make
     from davis_exp.data.loading import Loading
     from davis_exp.data.sources import open_source
-    from davis_exp.instantiate import make
 
     if truth is not None:
         return open_source(truth)

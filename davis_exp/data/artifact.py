@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from davis_exp.errors import BadInput, brief
+from davis_exp.utils.errors import BadInput, brief
 
 if TYPE_CHECKING:
     from wandb import Artifact

@@ -18,9 +18,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from davis_exp.data import vectors as geometry
+from davis_exp.data import flow_geometry
 from davis_exp.data.resizing import fitted, spare_halvings
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks a server for news
 
@@ -107,9 +107,9 @@ def _follow(vectors: np.ndarray, applied: list[tuple[str, dict[str, Any]]]) -> n
     """Vectors through what was applied to their picture."""
     for name, values in applied:
         if name == "HorizontalFlip":
-            vectors = geometry.flip(vectors)
+            vectors = flow_geometry.flip(vectors)
         elif "matrix" in values:
-            vectors = geometry.transform(vectors, values["matrix"])
+            vectors = flow_geometry.transform(vectors, values["matrix"])
     return vectors
 
 
@@ -125,7 +125,7 @@ class ClipChange:
     """
 
     size: tuple[int, int]
-    region: Region = geometry.WHOLE
+    region: Region = flow_geometry.WHOLE
     flip: bool = False
     transforms: Transforms | None = None
     seed: int = 0
@@ -155,8 +155,8 @@ class ClipChange:
         for mask, label in zip(masks, labels, strict=True):
             self._place(mask, region, label, smooth=False)
         if vectors is not None:
-            vectors = geometry.resample(vectors, self.size, region)
-            vectors = geometry.flip(vectors) if self.flip else vectors
+            vectors = flow_geometry.resample(vectors, self.size, region)
+            vectors = flow_geometry.flip(vectors) if self.flip else vectors
         clip = images, labels, vectors
         return self.transforms(clip, self.seed) if self.transforms is not None else clip
 
@@ -212,7 +212,7 @@ class ClipAugmentation:
         """
         area, aspect, x, y, flip = rng.random(5)
         seed = int(rng.integers(2**63))
-        region = geometry.WHOLE if self.scale is None else self._crop(size, area, aspect, x, y)
+        region = flow_geometry.WHOLE if self.scale is None else self._crop(size, area, aspect, x, y)
         return ClipChange(
             self.size, region, flip=bool(flip < self.flip), transforms=self.transforms, seed=seed
         )

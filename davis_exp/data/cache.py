@@ -14,7 +14,7 @@ from pathlib import Path
 from davis_exp import __version__
 from davis_exp.data.pictures import content_of
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 log = logging.getLogger(__name__)
 

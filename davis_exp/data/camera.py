@@ -7,7 +7,7 @@ import numpy as np
 
 from davis_exp.data.flow import DisFlow
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 Clip = Literal["median", "percentile"]
 

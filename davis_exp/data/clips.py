@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from davis_exp.data import vectors as geometry
+from davis_exp.data import flow_geometry
 from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 class Change(Protocol):
@@ -107,7 +107,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         images, labels, vectors = change(frames, masks, self._vectors(sequence, indices))
         clip = {"frames": _planes(images), "masks": labels[:, None]}
         if self.motion is not None:
-            clip["motion"] = clip["frames"] if vectors is None else geometry.picture(vectors)
+            clip["motion"] = clip["frames"] if vectors is None else flow_geometry.picture(vectors)
         return {name: torch.from_numpy(array) for name, array in clip.items()}
 
     def _vectors(self, sequence: Sequence, indices: list[int]) -> np.ndarray | None:

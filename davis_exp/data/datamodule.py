@@ -20,7 +20,7 @@ from davis_exp.data.flow import MotionSource
 from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Part, Sequence, Source
 from davis_exp.data.split import Past, frame_weights, split_holdout
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 from davis_exp.utils.following import follow
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from davis_exp.data import cache as files
 from davis_exp.data.flow import STEPS, MotionSource
 from davis_exp.data.mapped import DiskArrays, Mapped, MemoryArrays
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
-from davis_exp.parallel import ordered
-from davis_exp.progress import progress_bar
+from davis_exp.utils.errors import BadInput
+from davis_exp.utils.parallel import ordered
+from davis_exp.utils.progress import progress_bar
 
 log = logging.getLogger(__name__)
 

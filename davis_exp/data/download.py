@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from davis_exp.data.export import new_folder
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 # https://davischallenge.org/davis2016/code.html; 480p and 1080p, about 2 GB.
 ARCHIVES = {"davis2016": "https://graphics.ethz.ch/Downloads/Data/Davis/DAVIS-data.zip"}

@@ -13,8 +13,8 @@ from PIL import Image
 from davis_exp.data.pictures import MAX_BYTES
 from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources.contest import TABLE
-from davis_exp.errors import BadInput
 from davis_exp.utils import given, written
+from davis_exp.utils.errors import BadInput
 
 Progress = Callable[[list[Sequence]], Iterable[Sequence]]
 

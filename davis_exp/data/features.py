@@ -14,7 +14,7 @@ from torch import Tensor
 from davis_exp.data import cache as files
 from davis_exp.data.flow import identity
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 log = logging.getLogger(__name__)
 

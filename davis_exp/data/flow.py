@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 from davis_exp.data import cache as files
-from davis_exp.data import vectors as geometry
+from davis_exp.data import flow_geometry
 from davis_exp.data.cache import identity
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
-from davis_exp.parallel import ordered
-from davis_exp.progress import progress_bar
+from davis_exp.utils.errors import BadInput
+from davis_exp.utils.parallel import ordered
+from davis_exp.utils.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ def _dis(preset: Preset) -> Any:
 def _steps(flow: np.ndarray) -> np.ndarray:
     """Flow (H, W, 2) at half its resolution in 16-bit steps, u above v: (2h, w) uint16."""
     height, width = flow.shape[:2]
-    half = geometry.resample(flow.transpose(2, 0, 1), ((height + 1) // 2, (width + 1) // 2))
+    half = flow_geometry.resample(flow.transpose(2, 0, 1), ((height + 1) // 2, (width + 1) // 2))
     steps = np.clip(np.rint(half * STEPS) + 2**15, 0, 2**16 - 1).astype(np.uint16)
     return steps.reshape(-1, steps.shape[-1])
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 TEST_SPLITS = ("test", "holdout", "all")
 CACHES = ("none", "ram", "disk")

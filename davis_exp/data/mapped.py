@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from davis_exp.data.cache import FileCache
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 Make = Callable[[int], list[np.ndarray]]
 """The parts of row i, of any shapes; they are laid one after the other."""

@@ -9,8 +9,8 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
-from davis_exp.errors import BadInput, brief
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, brief
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow's names
 MAX_PIXELS = 2**26  # of a picture: 8192 x 8192

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from davis_exp.data.sequences import Part, Sequence
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 @dataclass(frozen=True)

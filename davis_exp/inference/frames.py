@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from davis_exp.data import vectors as geometry
+from davis_exp.data import flow_geometry
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
 from davis_exp.inference.settings import Inference
+from davis_exp.utils.errors import BadInput
 
 READ_AHEAD = 8  # frames decoded before they are asked for
 
@@ -56,8 +56,8 @@ class Frames:
         vectors = self.motion.vectors(self.sequence, i)
         if vectors is None:
             return _Read(frame, frame, np.ascontiguousarray(frame[:, ::-1]), own)
-        vectors = geometry.resample(vectors, frame.shape[:2])
-        mirrored = _picture(geometry.flip(vectors)) if self.how.flip else None
+        vectors = flow_geometry.resample(vectors, frame.shape[:2])
+        mirrored = _picture(flow_geometry.flip(vectors)) if self.how.flip else None
         return _Read(frame, _picture(vectors), mirrored, own)
 
     def clip(self, start: int, stop: int) -> Clip:
@@ -95,4 +95,4 @@ class Frames:
 
 
 def _picture(vectors: np.ndarray) -> np.ndarray:
-    return geometry.picture(vectors).transpose(1, 2, 0)
+    return flow_geometry.picture(vectors).transpose(1, 2, 0)

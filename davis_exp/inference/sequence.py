@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
 from davis_exp.inference.frames import Frames
 from davis_exp.inference.settings import Inference
 from davis_exp.inference.views import Views
+from davis_exp.utils.errors import BadInput
 
 
 def predict(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
 
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 def split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:

@@ -21,11 +21,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
-from davis_exp.errors import BadInput, cannot_write
 from davis_exp.launch import resuming, runs, status, sweep
+from davis_exp.launch.error_messages import causes, explain
 from davis_exp.launch.job import FULL_ERROR, Job, environ, shown
-from davis_exp.launch.refusals import causes, explain
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, cannot_write
 
 VERSION_BASE = "1.3"
 

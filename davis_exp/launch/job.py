@@ -16,16 +16,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from davis_exp import config, ranks
-from davis_exp.errors import BadInput, OverBudget, cannot_write
-from davis_exp.instantiate import plain
+from davis_exp import config
+from davis_exp.config.instantiate import plain
 from davis_exp.launch import runs, status, sweep
+from davis_exp.launch.error_messages import flat
 from davis_exp.launch.quoting import quoted_value
-from davis_exp.launch.refusals import flat
 from davis_exp.tracking import agent
 from davis_exp.tracking.session import recording
 from davis_exp.tracking.settings import patience
-from davis_exp.utils import interrupts
+from davis_exp.utils import distributed, interrupts
+from davis_exp.utils.errors import BadInput, OverBudget, cannot_write
 from davis_exp.utils.following import follow
 
 log = logging.getLogger(__name__)
@@ -119,14 +119,16 @@ def execute(
                     _say_unfinished(folder)
 
             def work() -> int:  # by several processes where there are several devices; W&B hears of one
-                tracked = record is not None and ranks.here().first
+                tracked = record is not None and distributed.here().first
                 with recording(cfg, folder, name, status.exit_code) if tracked else contextlib.nullcontext():
                     return import_module(module).run(cfg, folder, **files)
 
-            world = ranks.number(plain(cfg.get("trainer") or {}).get("devices"))
+            world = distributed.number(plain(cfg.get("trainer") or {}).get("devices"))
             with interrupts.heard():  # Lightning by itself would end as if all were done
                 code = (
-                    ranks.run(work, world, folder, grace=ranks.GRACE + patience(cfg)) if world > 1 else work()
+                    distributed.run(work, world, folder, grace=distributed.GRACE + patience(cfg))
+                    if world > 1
+                    else work()
                 )
             if record:
                 record.update(exit_code=code)

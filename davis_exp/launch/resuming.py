@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from davis_exp import config
-from davis_exp.errors import BadInput, quoted
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, quoted
 
 NO_RUN = (None, "", "null", "none", "auto")  # values of `resume` that name no run
 

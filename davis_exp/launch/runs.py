@@ -14,11 +14,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from davis_exp import config, parts
-from davis_exp.errors import BadInput, quoted
-from davis_exp.launch import jobs, resuming, status
+from davis_exp import config
+from davis_exp.config import parts
+from davis_exp.launch import job_folders, resuming, status
 from davis_exp.launch.quoting import plain_value, quoted_value
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, quoted
 from davis_exp.utils.written import sweep_parts
 
 TOLD_APART = ("callbacks", "callbacks[./@]*", "*.root", "*.path", "*.paths", "*.folder")
@@ -135,7 +136,9 @@ def register_resolvers(claiming: bool = True) -> None:
         if set(_root_) == {"hydra"}:  # Hydra's own copy, which says where the job already is
             return Path(hydra.runtime.output_dir).name
         overrides = task_overrides(hydra)
-        return jobs.claim(Path(hydra.sweep.dir), identity(_root_, overrides), overrides, hydra.job.num).name
+        return job_folders.claim(
+            Path(hydra.sweep.dir), identity(_root_, overrides), overrides, hydra.job.num
+        ).name
 
     for name, resolver in (("run_dir", run), ("job_dir", job)):
         OmegaConf.register_new_resolver(

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from davis_exp.errors import BadInput, OverBudget, cannot_write
 from davis_exp.runs import status as stored
 from davis_exp.runs.status import STATES, STATUS, update
 from davis_exp.runs.status import known as read
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, OverBudget, cannot_write
 
 ERROR = "error.txt"  # the traceback of a run that failed inside
 KEPT = ("job", "overrides", "identity", "limit", "attempts", "seconds")  # by a run that is gone on with

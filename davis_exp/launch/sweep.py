@@ -16,13 +16,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 import davis_exp.results.pages.sweep as sweep_page
-from davis_exp.errors import BadInput
-from davis_exp.launch import expand, jobs, runs, status
+from davis_exp.launch import expand, job_folders, runs, status
 from davis_exp.launch.quoting import quoted_value
 from davis_exp.results import summary
 from davis_exp.results.summary import Row
 from davis_exp.runs import score as scores
 from davis_exp.utils import interrupts
+from davis_exp.utils.errors import BadInput
 
 WORST = (
     0.0  # objective of a job without one: a sweeper must not meet NaN, and every objective is at least this
@@ -62,7 +62,7 @@ class Queue(Callback):
         params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         fixed, swept = expand.split([*params, *runs.task_overrides(config.hydra)])
         combinations = [[*fixed, *expand.as_overrides(choice)] for choice in expand.combinations(swept)]
-        jobs.queue(Path(config.hydra.sweep.dir), combinations)
+        job_folders.queue(Path(config.hydra.sweep.dir), combinations)
         refresh(Path(config.hydra.sweep.dir))
 
 
@@ -91,7 +91,7 @@ def run_job(
     with status.turn(folder / ".turn"):  # whoever runs the very same job now has our answer later
         while status.held(folder):  # by a job that was left behind when its sweep was killed
             time.sleep(POLL)
-        if jobs.settled(status.read(folder), limit):
+        if job_folders.settled(status.read(folder), limit):
             print(f"job {fields.get('job')}: {status.read(folder)['state']} before, in {folder}", flush=True)
         else:
             status.update(folder, **fields, limit=limit, state="queued")
@@ -103,7 +103,7 @@ def run_job(
 def refresh(sweep: Path) -> list[Row]:
     """Write the sweep's summary.csv and summary.html as things stand."""
     with status.turn(sweep / ".summary"):  # of several writers the last has seen everything
-        rows = summary.rows([(folder, status.current(folder)) for folder in jobs.folders(sweep)])
+        rows = summary.rows([(folder, status.current(folder)) for folder in job_folders.folders(sweep)])
         summary.write_table(sweep, rows)
         sweep_page.write(sweep, rows)
         return rows
@@ -111,7 +111,7 @@ def refresh(sweep: Path) -> list[Row]:
 
 def finish(sweep: Path) -> tuple[str, int]:
     """A table of all jobs, and how many of them failed. Over budget is an answer, not a failure."""
-    jobs.unqueue(sweep)
+    job_folders.unqueue(sweep)
     rows = refresh(sweep)
     return summary.as_text(rows), sum(row.failed for row in rows)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput, quoted
-from davis_exp.parallel import Progress, ordered
 from davis_exp.results.artifact import METADATA, PATHS, Results
 from davis_exp.results.matching import check_size, match
+from davis_exp.utils.errors import BadInput, quoted
+from davis_exp.utils.parallel import Progress, ordered
 
 CONTEST_LIMIT = 50_000_000
 ZERO_ONE = "no confidence is above 1 of 255: these are 0/1 masks, whose score is 0; write 0 and 255 instead"

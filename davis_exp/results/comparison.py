@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from davis_exp.errors import BadInput
 from davis_exp.results.leaderboard import subject
+from davis_exp.utils.errors import BadInput
 
 MEASURES = ("J", "F", "J&F")
 RESAMPLES = 10_000

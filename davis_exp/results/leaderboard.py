@@ -8,13 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from davis_exp.errors import BadInput, quoted
 from davis_exp.results.artifact import Results
-from davis_exp.results.pages.shell import escape, page, table
 from davis_exp.results.reader import RESULTS
 from davis_exp.results.table import aligned, percent
 from davis_exp.runs import score as scores
 from davis_exp.runs.score import SCORE
+from davis_exp.utils.errors import BadInput, quoted
 
 COLUMNS = ("rank", "name", "contest", "J&F", "parameters", "GFLOPs", "when", "who")
 
@@ -95,10 +94,10 @@ def rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
 
 def as_text(board: list[dict[str, Any]]) -> str:
     """The board as an aligned table."""
-    cells = [[name for name in COLUMNS if name != "rank"], *(list(_cells(row).values())[1:] for row in board)]
-    ranks = ["rank", *(_cells(row)["rank"] for row in board)]
-    lines = [f"{rank:>4}  {line}" for rank, line in zip(ranks, aligned(cells), strict=True)]
-    return "\n".join([*lines, *_problems(board)])
+    lined = [[name for name in COLUMNS if name != "rank"], *(list(cells(row).values())[1:] for row in board)]
+    ranks = ["rank", *(cells(row)["rank"] for row in board)]
+    lines = [f"{rank:>4}  {line}" for rank, line in zip(ranks, aligned(lined), strict=True)]
+    return "\n".join([*lines, *problems(board)])
 
 
 def as_markdown(board: list[dict[str, Any]]) -> str:
@@ -106,18 +105,10 @@ def as_markdown(board: list[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     for row in board:
         lines.append(
-            "| " + " | ".join(html.escape(cell).replace("|", "\\|") for cell in _cells(row).values()) + " |"
+            "| " + " | ".join(html.escape(cell).replace("|", "\\|") for cell in cells(row).values()) + " |"
         )
-    lines += [f"\n{html.escape(problem)}" for problem in _problems(board)]
+    lines += [f"\n{html.escape(problem)}" for problem in problems(board)]
     return "\n".join(lines) + "\n"
-
-
-def as_html(board: list[dict[str, Any]], title: str = "Leaderboard") -> str:
-    """The board as a page of its own."""
-    columns = [(name, "text" if name in ("name", "who") else "") for name in COLUMNS]
-    board_table = table(columns, [list(_cells(row).values()) for row in board])
-    problems = [f"<p>{escape(problem)}</p>" for problem in _problems(board)]
-    return page(title, [f"<h1>{escape(title)}</h1>", board_table, *problems])
 
 
 def _row(entry: Entry, rank: int | None) -> dict[str, Any]:
@@ -135,12 +126,12 @@ def _row(entry: Entry, rank: int | None) -> dict[str, Any]:
     }
 
 
-def _problems(board: list[dict[str, Any]]) -> list[str]:
+def problems(board: list[dict[str, Any]]) -> list[str]:
     """Why entries are invalid, one line each."""
     return [f"invalid: {row['name']}: {row['problem']}" for row in board if row["problem"]]
 
 
-def _cells(row: dict[str, Any]) -> dict[str, str]:
+def cells(row: dict[str, Any]) -> dict[str, str]:
     """A row as text, one cell for each of COLUMNS."""
     parameters = row["parameters"]
     return {

@@ -4,8 +4,8 @@ from collections.abc import Sequence as List
 from dataclasses import dataclass, field
 
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput, quoted
 from davis_exp.results.artifact import PATHS, Results
+from davis_exp.utils.errors import BadInput, quoted
 
 
 @dataclass

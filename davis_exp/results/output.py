@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from davis_exp.errors import CannotWrite, cannot_write
 from davis_exp.utils import written
+from davis_exp.utils.errors import CannotWrite, cannot_write
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from davis_exp import png
-from davis_exp.errors import BadInput, quoted
+from davis_exp.data import png
 from davis_exp.results.storage import Storage, open_storage, relative
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, quoted
 
 PATHS, METADATA, OUTPUTS = "paths.json", "metadata.json", "outputs"
 RESULTS = "results"  # in a run's folder

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput, quoted
 from davis_exp.metrics.bits import Bits, overlap
 from davis_exp.metrics.protocols import (
     THRESHOLD,
@@ -21,12 +20,13 @@ from davis_exp.metrics.protocols import (
     summary,
 )
 from davis_exp.metrics.stability import Shape, instability, marked, shape
-from davis_exp.parallel import Progress, ordered
 from davis_exp.results.artifact import Results
 from davis_exp.results.check import ZERO_ONE, is_zero_one, refuse
 from davis_exp.results.matching import check_size, match
 from davis_exp.results.truth import Truth
 from davis_exp.runs.score import ABOUT
+from davis_exp.utils.errors import BadInput, quoted
+from davis_exp.utils.parallel import Progress, ordered
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from davis_exp.errors import BadInput, quoted
+from davis_exp.utils.errors import BadInput, quoted
 
 MAX_MEMBERS = 200_000
 MAX_DIRECTORY = 2**25  # bytes of a zip's table of contents

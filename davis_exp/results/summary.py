@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from davis_exp.errors import BadInput
 from davis_exp.results.output import write_csv
 from davis_exp.results.table import aligned, percent
 from davis_exp.runs import score as scores
+from davis_exp.utils.errors import BadInput
 
 FINE = ("finished", "over_budget")
 WAITING = ("queued", "running")

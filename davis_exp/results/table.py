@@ -1,8 +1,13 @@
 """A score as text, for people."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from davis_exp.metrics import PROTOCOLS
+from davis_exp.utils.terminal import rich_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 HEADINGS = {"contest": "contest", "davis2016": "DAVIS-2016", "all_frames": "all frames"}
 
@@ -86,3 +91,22 @@ def _statistics_line(protocol: str, scores: dict[str, Any]) -> str:
         for measure, own in ((measure, scores[measure]) for measure in ("J", "F"))
     ]
     return f"{HEADINGS[protocol]}: {'; '.join(parts)}"
+
+
+def terminal_table(score: Mapping[str, Any]) -> "Table":
+    """The content of score.json by sequence, in percent; the contest's score in front."""
+    table = rich_table("Score", ["sequence", "frames", "contest", "J", "F", "J&F"])
+
+    def cells(own: Mapping[str, Any]) -> list[str]:
+        davis = own["davis2016"]
+        values = [own["contest"]["mean_iou"], davis["J"]["mean"], davis["F"]["mean"], davis["J&F"]]
+        return [percent(value) for value in values]
+
+    for name, own in score["sequences"].items():
+        table.add_row(name, str(len(own["frames"])), *cells(own))
+    table.add_section()
+    frames = sum(len(own["frames"]) for own in score["sequences"].values())
+    table.add_row("all", str(frames), *cells(score), style="bold")
+    trivial = ", ".join(f"{name} {percent(value)}" for name, value in score["baselines"].items())
+    table.caption = f"contest score of trivial predictions: {trivial}"
+    return table

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from davis_exp import png
+from davis_exp.data import png
 from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources.files import FileSequence, foreground
-from davis_exp.errors import BadInput
 from davis_exp.metrics.bits import Bits
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput
 
 READ_AS = "rounded"  # how masks are made binary: packed ones that were kept otherwise must not be found
 

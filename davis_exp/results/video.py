@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from davis_exp.errors import BadInput
 from davis_exp.utils import written
+from davis_exp.utils.errors import BadInput
 
 # Half the time of "superfast", and at this quality files of the size that it makes at crf 20.
 X264 = {"crf": "23", "preset": "ultrafast"}

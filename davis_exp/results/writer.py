@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from davis_exp import png
-from davis_exp.errors import BadInput
+from davis_exp.data import png
 from davis_exp.results.reader import METADATA, OUTPUTS, PATHS
 from davis_exp.utils import written
+from davis_exp.utils.errors import BadInput
 
 
 def to_confidence(values: np.ndarray) -> np.ndarray:

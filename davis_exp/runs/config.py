@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from davis_exp.errors import BadInput
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput
 
 CONFIG, OVERRIDES, HYDRA = (f".hydra/{name}.yaml" for name in ("config", "overrides", "hydra"))
 

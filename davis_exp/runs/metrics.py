@@ -5,8 +5,8 @@ import io
 import math
 from pathlib import Path
 
-from davis_exp.errors import BadInput, quoted
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, quoted
 
 METRICS = "metrics.csv"
 LARGEST = 1e30  # of a value or step; what is larger cannot be drawn

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from davis_exp.errors import BadInput, quoted
 from davis_exp.utils import given, written
+from davis_exp.utils.errors import BadInput, quoted
 
 if TYPE_CHECKING:
     from davis_exp.metrics.protocols import FrameScores

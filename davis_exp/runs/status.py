@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from davis_exp.errors import BadInput, quoted
 from davis_exp.utils import given, written
+from davis_exp.utils.errors import BadInput, quoted
 
 STATUS = "status.json"
 STATES = {0: "finished", 1: "failed", 2: "bad_input", 3: "over_budget", 130: "interrupted"}  # by exit code

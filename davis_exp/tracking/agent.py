@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from davis_exp.errors import BadInput
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput
 
 log = logging.getLogger(__name__)
 

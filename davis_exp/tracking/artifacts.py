@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from davis_exp.errors import BadInput, brief
 from davis_exp.results.reader import METADATA, PATHS, Results
 from davis_exp.results.storage import relative
+from davis_exp.utils.errors import BadInput, brief
 
 if TYPE_CHECKING:
     from wandb import Artifact, Run

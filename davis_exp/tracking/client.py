@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from davis_exp.data.artifact import has_key
-from davis_exp.errors import brief
 from davis_exp.tracking import agent
+from davis_exp.utils.errors import brief
 
 if TYPE_CHECKING:
     from wandb import Run, Settings

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from davis_exp import __version__, config, ranks
-from davis_exp.errors import BadInput, OverBudget, brief
+from davis_exp import __version__, config
 from davis_exp.runs import score as scores
 from davis_exp.runs import status
 from davis_exp.tracking import agent
 from davis_exp.tracking.settings import Settings
+from davis_exp.utils import distributed
+from davis_exp.utils.errors import BadInput, OverBudget, brief
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -177,7 +178,7 @@ def recording(
             yield
         code = 0
     except BaseException as error:
-        failure = ranks.cause(error)
+        failure = distributed.cause(error)
         code = exit_code(failure)
         if code == 130:
             failure = KeyboardInterrupt()  # of which Lightning makes an exit(1)

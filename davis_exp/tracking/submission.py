@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
-from davis_exp.parallel import Progress
 from davis_exp.results.check import defects, refuse
 from davis_exp.results.reader import Results
 from davis_exp.results.scoring import score
 from davis_exp.tracking import artifacts, client
+from davis_exp.utils.errors import BadInput
+from davis_exp.utils.parallel import Progress
 
 if TYPE_CHECKING:
     from wandb import Artifact, Run, Table

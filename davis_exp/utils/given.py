@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import yaml
 
-from davis_exp.errors import BadInput, quoted
+from davis_exp.utils.errors import BadInput, quoted
 
 MB = 2**20
 TEXT = 64 * MB  # bytes of a list, a table or a log

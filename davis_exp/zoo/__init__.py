@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from davis_exp.config import choices
-from davis_exp.errors import BadInput
 from davis_exp.utils import given, written
+from davis_exp.utils.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -25,14 +25,15 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from davis_exp import build, zoo
+from davis_exp import zoo
 from davis_exp.config import conf_dir
 from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.data.sources.video import open_input
+from davis_exp.experiment import build
+from davis_exp.experiment.prediction import Output, Predictor, same_pixels
 from davis_exp.inference import Inference, spans
 from davis_exp.models.segmenter import Prediction
-from davis_exp.prediction import Output, Predictor, same_pixels
 from davis_exp.results.video import VideoWriter
 
 GOAL = 0.85

@@ -16,7 +16,7 @@ CHILD = """
 import json, resource, sys
 import torch
 from hydra import compose, initialize_config_dir
-from davis_exp import build
+from davis_exp.experiment import build
 from davis_exp.config import conf_dir
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.inference import predict

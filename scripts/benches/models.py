@@ -13,8 +13,8 @@ import _report
 import torch
 from hydra import compose, initialize_config_dir
 
-from davis_exp import build
 from davis_exp.config import conf_dir
+from davis_exp.experiment import build
 
 DEFAULT = (
     *("quickstart", "mobile", "contest_pretrained", "tmo_lite", "matnet_lite", "hfan_lite"),

@@ -24,7 +24,7 @@ import _report
 import cv2
 import numpy as np
 
-from davis_exp import png
+from davis_exp.data import png
 from davis_exp.data.sources import open_source
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.metrics.stability import instability, shape

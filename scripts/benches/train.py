@@ -27,8 +27,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
-from davis_exp import build
 from davis_exp.config import conf_dir
+from davis_exp.experiment import build
 
 WARM = 2  # steps
 CUDA = torch.cuda.is_available()  # asking takes a tenth of a millisecond

@@ -46,9 +46,9 @@ WARM = (
     ),
     *(
         "davis_exp.cli",
-        "davis_exp.build",
-        "davis_exp.checkpoints",
-        "davis_exp.prediction",
+        "davis_exp.experiment.build",
+        "davis_exp.experiment.checkpoints",
+        "davis_exp.experiment.prediction",
         "davis_exp.launch.hydra",
     ),
     *(

@@ -81,7 +81,7 @@ def _read_all(
     report: int,
     seen: int,
 ) -> None:
-    from davis_exp.errors import BadInput
+    from davis_exp.utils.errors import BadInput
 
     reading = False
 

@@ -88,7 +88,7 @@ def hostile_values(scratch: Path) -> dict[str, Any]:
             "full_error": None,
         },
         "our source": {"_target_": "davis_exp.data.sources.davis.DavisSource", "root": "/etc"},
-        "our task": {"_target_": "davis_exp.task.SegmentationTask"},
+        "our task": {"_target_": "davis_exp.training.task.SegmentationTask"},
         "a huge layer": {"_target_": "torch.nn.Linear", "in_features": 10**6, "out_features": 10**6},
         "jit": {"_target_": "torch.jit.ScriptModule"},
         "hub": {"_target_": "davis_exp.models.encoders.timm.TimmEncoder", "name": "hf-hub:attacker/model"},
@@ -408,7 +408,7 @@ def changed(config: dict[str, Any], rng: random.Random) -> None:
 
 
 def mutated(scratch: Path, good: dict[str, Any]) -> Iterator[Case]:
-    from davis_exp import build, checkpoints
+    from davis_exp.experiment import build, checkpoints
 
     buffer = io.BytesIO()
     torch.save(good, buffer)

@@ -12,6 +12,8 @@ from typing import Any
 from _harness import COUNT, Case, call, finished
 from _mutations import mutate, mutations
 
+from davis_exp.launch import job_folders
+
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1.5, 1e400, float("nan"), "", "0", "-0", " 1", "1_0", "0x1", "1e3", "9" * 30),
     *(
@@ -160,7 +162,7 @@ def special(scratch: Path, run: Path) -> Iterator[Case]:
 
 
 def mutated(scratch: Path, run: Path) -> Iterator[Case]:
-    from davis_exp.launch import jobs, status
+    from davis_exp.launch import status
     from davis_exp.results import summary
     from davis_exp.results.artifact import Results
     from davis_exp.results.check import form_defects
@@ -175,7 +177,7 @@ def mutated(scratch: Path, run: Path) -> Iterator[Case]:
     state = (run / "status.json").read_text()
 
     def summed() -> None:
-        rows = summary.rows([(folder, status.current(folder)) for folder in jobs.folders(sweep)])
+        rows = summary.rows([(folder, status.current(folder)) for folder in job_folders.folders(sweep)])
         summary.as_text(rows)
         summary.write_table(sweep, rows)
         page.write(sweep, rows)

@@ -26,7 +26,7 @@ import signal
 
 from torch import nn
 
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 class Frames(nn.Module):

@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from davis_exp import build
 from davis_exp.cli import main
 from davis_exp.data.sources import ContestSource
+from davis_exp.experiment import build
 from davis_exp.results.artifact import Results, ResultsWriter
 from davis_exp.results.output import write_json
 from davis_exp.results.scoring import score

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from davis_exp import build, checkpoints
 from davis_exp.commands import test as test_command
 from davis_exp.commands import train
-from davis_exp.errors import BadInput, OverBudget
-from davis_exp.task import SegmentationTask
+from davis_exp.experiment import build, checkpoints
+from davis_exp.training.task import SegmentationTask
+from davis_exp.utils.errors import BadInput, OverBudget
 
 TINY = (
     "data=generated",

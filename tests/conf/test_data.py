@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from davis_exp import build
 from davis_exp.config import conf_dir
 from davis_exp.data.augment import ClipAugmentation
 from davis_exp.data.export import write_contest, write_davis
 from davis_exp.data.sources.generated import GeneratedSource
-from davis_exp.errors import BadInput
+from davis_exp.experiment import build
+from davis_exp.utils.errors import BadInput
 
 COUNTS = {
     "images": (3, 1, 1),

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from davis_exp import build
 from davis_exp.config import conf_dir
 from davis_exp.data.camera import StabilisedFlow
 from davis_exp.data.flow import DisFlow, RgbFlow
-from davis_exp.errors import BadInput
+from davis_exp.experiment import build
 from davis_exp.models.flow.raft import RaftSmall
+from davis_exp.utils.errors import BadInput
 
 OPTIONS = sorted(path.stem for path in (conf_dir() / "flow").glob("*.yaml"))
 DATA = (

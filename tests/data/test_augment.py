@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from davis_exp import build
 from davis_exp.data.augment import ClipAugmentation
 from davis_exp.data.sources import DavisSource
-from davis_exp.errors import BadInput
+from davis_exp.experiment import build
+from davis_exp.utils.errors import BadInput
 
 
 def strong(size=(48, 64)):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from davis_exp.data import camera, vectors
+from davis_exp.data import camera, flow_geometry
 from davis_exp.data.flow import DisFlow
 from davis_exp.data.sources import open_source
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 HEIGHT, WIDTH = 90, 160
 OBJECT = (slice(30, 55), slice(60, 100))
@@ -83,11 +83,11 @@ def test_mirrored_and_enlarged_flow_leaves_mirrored_and_enlarged_motion(clip):
         return camera.clipped(camera.residual(flow), clip)
 
     flow = seen(CAMERAS["tilts"], own=(4, 2))
-    np.testing.assert_allclose(left(vectors.flip(flow)), vectors.flip(left(flow)), atol=0.05)
-    larger = vectors.resample(flow, (2 * HEIGHT, 2 * WIDTH))
+    np.testing.assert_allclose(left(flow_geometry.flip(flow)), flow_geometry.flip(left(flow)), atol=0.05)
+    larger = flow_geometry.resample(flow, (2 * HEIGHT, 2 * WIDTH))
     inner = (slice(None), *(slice(2 * edge.start + 4, 2 * edge.stop - 4) for edge in OBJECT))
     np.testing.assert_allclose(
-        left(larger)[inner], vectors.resample(left(flow), (2 * HEIGHT, 2 * WIDTH))[inner], rtol=0.05
+        left(larger)[inner], flow_geometry.resample(left(flow), (2 * HEIGHT, 2 * WIDTH))[inner], rtol=0.05
     )
 
 

@@ -15,7 +15,7 @@ from davis_exp.cli import main
 from davis_exp.data.check import contents, survey
 from davis_exp.data.sources import open_source
 from davis_exp.data.sources.files import read_mask
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 SIZE = (40, 60)
 LISTED = {"train": ("bus", 6), "val": ("swan", 4)}

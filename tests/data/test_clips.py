@@ -4,7 +4,7 @@ import torch
 
 from davis_exp.data.clips import ClipDataset, ClipSampler
 from davis_exp.data.flow import MotionSource
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 def numbers(clip):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from davis_exp.data.sources import ContestSource, DavisSource, open_source
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from davis_exp.data.cache import identity
 from davis_exp.data.camera import residual
 from davis_exp.data.flow import DisFlow
 from davis_exp.data.sources.crowd import CrowdSource, _scene
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 SMALL = {"clips": 16, "length": 3, "height": 96, "width": 160}
 

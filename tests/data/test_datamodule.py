@@ -19,7 +19,7 @@ from davis_exp.data.sequences import Source
 from davis_exp.data.sources import ContestSource, DavisSource
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.data.split import split_holdout
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 COLOUR = {"colour": A.ColorJitter(p=0.8)}
 AUGMENT = partial(ClipAugmentation, flip=0.5, scale=(0.5, 1.0), transforms=COLOUR)

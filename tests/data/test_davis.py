@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from davis_exp import png
+from davis_exp.data import png
 from davis_exp.data.sources import DavisSource
 from davis_exp.data.sources.files import image_size, read_frame, read_mask
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 def refusal(call):

@@ -27,7 +27,7 @@ from davis_exp.data.sources import DavisSource
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.data.sources.images import ImageSource
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 GB = 10**9
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from davis_exp.data.download import ARCHIVES, download
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 FILES = {
     "DAVIS/ImageSets/480p/train.txt": b"a\n",

@@ -7,7 +7,7 @@ import pytest
 from davis_exp.data.export import write_contest, write_davis
 from davis_exp.data.sources import ContestSource, DavisSource
 from davis_exp.data.sources.generated import GeneratedSource
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 def same(one, two, frame_tolerance=0.0):

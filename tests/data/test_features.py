@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from davis_exp import build
 from davis_exp.data.cache import clear
 from davis_exp.data.features import FeatureStore
 from davis_exp.data.sources.generated import GeneratedSource
-from davis_exp.errors import BadInput
+from davis_exp.experiment import build
+from davis_exp.utils.errors import BadInput
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from davis_exp.data.flow import DisFlow, RgbFlow
 from davis_exp.data.sources import DavisSource
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.data.sources.generated import GeneratedSource
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 class Frames:
@@ -103,7 +103,7 @@ def test_is_kept_to_a_64th_of_a_pixel():
     y, x = np.mgrid[:61, :81].astype(np.float32)
     smooth = np.stack([40 * np.sin(x / 30), 3 + y / 10], axis=-1)
     kept = flow._vectors(flow._decode(flow._encode(flow._steps(smooth))))
-    exact = flow.geometry.resample(smooth.transpose(2, 0, 1), (31, 41))
+    exact = flow.flow_geometry.resample(smooth.transpose(2, 0, 1), (31, 41))
     assert np.abs(kept - exact).max() <= 1 / 64
     wild = np.full((4, 4, 2), 1e6, np.float32)
     assert np.abs(flow._vectors(flow._steps(wild))).max() <= 1024

@@ -4,7 +4,7 @@ import pytest
 
 from davis_exp.data.sources import rendering
 from davis_exp.data.sources.generated import GeneratedSource
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 def fresh(sequence, i):

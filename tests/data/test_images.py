@@ -7,7 +7,7 @@ from PIL import Image
 
 from davis_exp.data.cache import identity
 from davis_exp.data.sources.images import ImageSource, Motion
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from davis_exp.data.datamodule import ClipDataModule
 from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Source
 from davis_exp.data.sources.mix import MixSource
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 class Given(Source):

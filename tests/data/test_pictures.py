@@ -12,7 +12,7 @@ from PIL import Image
 from davis_exp.data.pictures import MAX_PIXELS
 from davis_exp.data.sources.files import image_size, read_frame, read_mask
 from davis_exp.data.sources.video import open_input
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 def announced(width: int, height: int) -> bytes:

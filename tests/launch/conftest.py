@@ -14,15 +14,15 @@ COMMAND = '''
     """A command of which the config says how it goes."""
 
     import os, signal, subprocess, sys, time
-    from davis_exp import ranks
+    from davis_exp.utils import distributed
     from davis_exp.launch import status
-    from davis_exp.errors import BadInput, OverBudget
+    from davis_exp.utils.errors import BadInput, OverBudget
 
 
     def run(cfg, output):
         print("HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR"), "argv", sys.argv[1:])
         print("resume is", cfg.resume)
-        here = ranks.here()
+        here = distributed.here()
         if here.first:
             status.update(output, nparams=cfg.encoder.depth, objective=cfg.encoder.depth / 10)
         if here.world > 1:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from davis_exp.errors import BadInput
 from davis_exp.launch import status
 from davis_exp.launch.hydra import run_hydra
+from davis_exp.utils.errors import BadInput
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Waiting = Callable[..., "contextlib.AbstractContextManager[subprocess.Popen[str]]"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from davis_exp.errors import BadInput
 from davis_exp.launch import resuming
+from davis_exp.utils.errors import BadInput
 
 OLD = {
     "name": "a",

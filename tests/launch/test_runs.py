@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from davis_exp.errors import BadInput
 from davis_exp.launch import runs
+from davis_exp.utils.errors import BadInput
 
 
 def test_claims_of_one_second_never_share_a_folder(tmp_path: Path) -> None:

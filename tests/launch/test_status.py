@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from davis_exp.errors import BadInput, OverBudget
 from davis_exp.launch import status
+from davis_exp.utils.errors import BadInput, OverBudget
 
 
 def _lightning_interrupt() -> None:

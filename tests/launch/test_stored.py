@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from davis_exp.errors import BadInput
 from davis_exp.launch import runs
+from davis_exp.utils.errors import BadInput
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_overrides_of_the_experiment_are_kept(stored):
         "encoder=resnet18",
         "~flow",
         "data.root='a b,c'",
-        "+callbacks.x._target_=davis_exp.callbacks.ema.Ema",
+        "+callbacks.x._target_=davis_exp.training.callbacks.ema.Ema",
     ]
     assert runs.stored_overrides(stored(plain)) == plain
     with pytest.raises(BadInput, match=r"add 'allow=\[albumentations\.RandomFog\]'"):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from davis_exp.launch import jobs, status, sweep
+from davis_exp.launch import job_folders, status, sweep
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Waiting = Callable[..., "contextlib.AbstractContextManager[subprocess.Popen[str]]"]
@@ -102,7 +102,7 @@ def test_another_budget_asks_again(app: Run, tmp_path: Path) -> None:
     ],
 )
 def test_when_a_job_has_its_answer(state: str, parameters, limit, settled: bool) -> None:
-    assert jobs.settled({"state": state, "nparams": parameters}, limit) is settled
+    assert job_folders.settled({"state": state, "nparams": parameters}, limit) is settled
 
 
 def test_a_sweep_is_named_by_its_command_and_begun_anew_with_resume_none(app: Run, tmp_path: Path) -> None:
@@ -238,26 +238,28 @@ def test_jobs_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch, jobs
 
 class TestJobs:
     def test_folders_are_claimed_in_turn_and_found_again(self, tmp_path: Path) -> None:
-        first = jobs.claim(tmp_path, "a", ["x=1"], 0)
-        second = jobs.claim(tmp_path, "b", ["x=2"], 0)  # of another sweep under the same name
+        first = job_folders.claim(tmp_path, "a", ["x=1"], 0)
+        second = job_folders.claim(tmp_path, "b", ["x=2"], 0)  # of another sweep under the same name
         assert (first.name, second.name) == ("0", "1")
-        assert jobs.claim(tmp_path, "a", ["x=1", "y=2"], 7) == first
+        assert job_folders.claim(tmp_path, "a", ["x=1", "y=2"], 7) == first
         assert status.read(first) == {"state": "queued", "job": 0, "overrides": ["x=1"], "identity": "a"}
 
     def test_a_queued_job_is_taken_by_its_overrides_or_else_its_number(self, tmp_path: Path) -> None:
-        jobs.queue(tmp_path, [["x=1"], ["x=2"], ["x=3"]])
-        assert jobs.claim(tmp_path, "c", ["x=3"], 0).name == "2"
-        assert jobs.claim(tmp_path, "b", ["x='2'"], 1).name == "1"
-        jobs.queue(tmp_path, [["x=1"], ["x=3"], ["x=4"]])
-        assert [f.name for f in jobs.folders(tmp_path)] == ["0", "1", "2", "3"]
-        jobs.unqueue(tmp_path)
-        assert [f.name for f in jobs.folders(tmp_path)] == ["1", "2"]
+        job_folders.queue(tmp_path, [["x=1"], ["x=2"], ["x=3"]])
+        assert job_folders.claim(tmp_path, "c", ["x=3"], 0).name == "2"
+        assert job_folders.claim(tmp_path, "b", ["x='2'"], 1).name == "1"
+        job_folders.queue(tmp_path, [["x=1"], ["x=3"], ["x=4"]])
+        assert [f.name for f in job_folders.folders(tmp_path)] == ["0", "1", "2", "3"]
+        job_folders.unqueue(tmp_path)
+        assert [f.name for f in job_folders.folders(tmp_path)] == ["1", "2"]
 
     def test_many_at_once_never_share_and_equals_always_do(self, tmp_path: Path) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda i: jobs.claim(tmp_path, str(i % 10), [f"x={i % 10}"], 0), range(40)))
+            found = list(
+                pool.map(lambda i: job_folders.claim(tmp_path, str(i % 10), [f"x={i % 10}"], 0), range(40))
+            )
         assert len(set(found)) == 10
         assert [found[i] for i in range(10)] == [found[i] for i in range(30, 40)]
 

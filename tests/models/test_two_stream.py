@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from davis_exp import budget, build
+from davis_exp import budget
+from davis_exp.experiment import build
 from davis_exp.models.decoders.cbam import CBAMDecoder
 from davis_exp.models.encoders.efficientnet_lite import EfficientNetLite
 from davis_exp.models.encoders.pixel import PixelEncoder

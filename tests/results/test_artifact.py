@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from davis_exp.errors import BadInput
 from davis_exp.results import writer
 from davis_exp.results.artifact import Results, ResultsWriter, to_confidence
+from davis_exp.utils.errors import BadInput
 
 
 def test_what_is_written_is_what_the_contract_says(tmp_path):

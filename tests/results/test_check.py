@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from davis_exp import png
 from davis_exp.cli import main
+from davis_exp.data import png
 from davis_exp.results.check import defects
 
 MASK = np.zeros((48, 70), np.uint8)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from davis_exp.cli import main
-from davis_exp.errors import BadInput
 from davis_exp.metrics.protocols import FrameScores, summary
 from davis_exp.results.comparison import compare
+from davis_exp.utils.errors import BadInput
 
 
 def scored(values, f=None, iou=None):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from davis_exp.cli import main
-from davis_exp.errors import BadInput, CannotWrite
-from davis_exp.results.leaderboard import Entry, as_html, as_markdown, rows
+from davis_exp.results.leaderboard import Entry, as_markdown, rows
+from davis_exp.results.pages.leaderboard import as_html
 from davis_exp.runs.score import read as read_score
+from davis_exp.utils.errors import BadInput, CannotWrite
 
 
 def entry(name, contest, **score):

@@ -11,7 +11,6 @@ from PIL import Image
 
 from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources.files import FileSequence, read_mask
-from davis_exp.errors import BadInput
 from davis_exp.metrics.boundary import boundary, boundary_f
 from davis_exp.metrics.jaccard import jaccard
 from davis_exp.metrics.statistics import statistics
@@ -19,6 +18,7 @@ from davis_exp.results.artifact import Results, ResultsWriter
 from davis_exp.results.scoring import baselines, score
 from davis_exp.results.table import score_rows, score_table
 from davis_exp.results.truth import Truth
+from davis_exp.utils.errors import BadInput
 
 
 class Clip(Sequence):

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from davis_exp.errors import BadInput
 from davis_exp.runs import config
+from davis_exp.utils.errors import BadInput
 
 
 def test_what_a_run_was_composed_with(tmp_path):

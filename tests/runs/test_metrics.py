@@ -1,7 +1,7 @@
 import pytest
 
-from davis_exp.errors import BadInput
 from davis_exp.runs import metrics
+from davis_exp.utils.errors import BadInput
 
 
 def test_numbers_are_read_by_column(tmp_path):

@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from davis_exp.errors import BadInput
 from davis_exp.metrics.protocols import FrameScores, summary
 from davis_exp.runs import score
+from davis_exp.utils.errors import BadInput
 
 
 @pytest.fixture

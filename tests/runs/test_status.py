@@ -3,9 +3,9 @@ import os
 
 import pytest
 
-from davis_exp.errors import BadInput
 from davis_exp.launch import status as launched
 from davis_exp.runs import status
+from davis_exp.utils.errors import BadInput
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -13,8 +13,8 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from davis_exp import cli
-from davis_exp.errors import BadInput
 from davis_exp.tracking import agent
+from davis_exp.utils.errors import BadInput
 
 REPO = Path(__file__).resolve().parents[2]
 SWEEPS = sorted((REPO / "scripts/sweeps").glob("*.yaml"))

@@ -10,8 +10,8 @@ from wandb_server.server import drop
 
 from davis_exp.data.artifact import fetch
 from davis_exp.data.sources import ContestSource
-from davis_exp.errors import BadInput
 from davis_exp.tracking import artifacts
+from davis_exp.utils.errors import BadInput
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets that the client leaves behind
 NAME = "wandb/davis/davis2016-train:contest"

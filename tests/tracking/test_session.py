@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from davis_exp import ranks
 from davis_exp.data.artifact import has_key
-from davis_exp.errors import BadInput, OverBudget
 from davis_exp.launch import job as launch_job
 from davis_exp.launch import status
 from davis_exp.tracking import client
 from davis_exp.tracking.images import log_image
 from davis_exp.tracking.session import current, recording
 from davis_exp.tracking.wandb import wandb_logger
+from davis_exp.utils import distributed
+from davis_exp.utils.errors import BadInput, OverBudget
 
 
 def test_a_run_holds_the_config_the_cost_the_metrics_and_the_score(server, job, compose):
@@ -82,7 +82,7 @@ def test_two_jobs_in_one_process_are_two_runs_and_the_failed_one_says_so(server,
 
 def test_two_trainings_in_one_process_are_two_runs(server, compose, tiny, tmp_path, monkeypatch):
     """By Lightning itself, as a launcher runs two jobs of a sweep in one process."""
-    from davis_exp.task import SegmentationTask
+    from davis_exp.training.task import SegmentationTask
 
     cfg = compose("logger=wandb", *tiny)
     step = SegmentationTask.training_step
@@ -160,7 +160,7 @@ def test_however_a_job_ends_the_run_ends_with_its_exit_code(server, job, error, 
 def test_of_several_processes_the_run_says_what_went_wrong_first(
     server, job, monkeypatch, cause, code, said, felt
 ):
-    monkeypatch.setattr(ranks, "cause", lambda error: cause if error is felt else error)
+    monkeypatch.setattr(distributed, "cause", lambda error: cause if error is felt else error)
 
     def ends(folder, logger):
         _ = logger.experiment

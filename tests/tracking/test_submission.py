@@ -10,10 +10,10 @@ from wandb_server.server import drop
 
 from davis_exp import cli
 from davis_exp.data.sources import open_source
-from davis_exp.errors import BadInput
 from davis_exp.results.check import defects
 from davis_exp.tracking import submission
 from davis_exp.tracking.submission import Target
+from davis_exp.utils.errors import BadInput
 
 TARGET = Target("contest", patience=30)
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from davis_exp.errors import BadInput
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput
 
 
 @pytest.mark.timeout(20)

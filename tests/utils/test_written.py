@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from davis_exp.errors import cannot_write
 from davis_exp.utils import written
+from davis_exp.utils.errors import cannot_write
 
 
 def test_an_error_leaves_what_was_there(tmp_path):

@@ -6,8 +6,9 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from davis_exp import build, checkpoints, cli, zoo
-from davis_exp.errors import BadInput
+from davis_exp import cli, zoo
+from davis_exp.experiment import build, checkpoints
+from davis_exp.utils.errors import BadInput
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from PIL import Image
 
 from davis_exp.data.check.findings import Finding, Survey, some
 from davis_exp.data.sources.files import INDEXED, foreground, mask_values, opened
-from davis_exp.errors import BadInput
-from davis_exp.parallel import Progress, ordered
+from davis_exp.utils.errors import BadInput
+from davis_exp.utils.parallel import Progress, ordered
 
 SAVE = "save one 8-bit channel of 0 and 255"
 KINDS = {

@@ -9,8 +9,8 @@ from typing import Any
 from davis_exp.data.check.findings import Clip, Survey, some
 from davis_exp.data.sources.contest import TABLE, foreign_folders, parse
 from davis_exp.data.sources.files import FRAME_SUFFIXES, by_number
-from davis_exp.errors import BadInput, quoted
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, quoted
 
 MAX_TABLE = 2**26  # bytes: half a million frames
 SHAPE = 'write {"raw": {"0": "<clip>/00000.jpg", …}, "annotation": {…}}'

@@ -6,8 +6,8 @@ from pathlib import Path
 from davis_exp.data.check.findings import Clip, Survey, some
 from davis_exp.data.sources.davis import PREFERRED, entry
 from davis_exp.data.sources.files import FRAME_SUFFIXES, by_number
-from davis_exp.errors import BadInput, quoted
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, quoted
 
 FRAMES, MASKS, LISTS = "JPEGImages", "Annotations", "ImageSets"
 Key = tuple[str, str]  # resolution, sequence

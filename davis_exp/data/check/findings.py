@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from davis_exp.data.sources.files import by_number
-from davis_exp.errors import quoted
+from davis_exp.utils.errors import quoted
 
 SHOWN = 3  # names in one line
 

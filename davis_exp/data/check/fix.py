@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from davis_exp.data.sources.files import read_mask
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 def rewrite(mask: Path) -> None:

@@ -6,7 +6,7 @@ from davis_exp.data.check.contest import survey_contest
 from davis_exp.data.check.davis import survey_davis
 from davis_exp.data.check.findings import Survey
 from davis_exp.data.sources.contest import TABLE
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 def survey(path: str | Path) -> Survey:

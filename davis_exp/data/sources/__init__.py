@@ -5,7 +5,7 @@ from pathlib import Path
 from davis_exp.data.sequences import Source
 from davis_exp.data.sources.contest import TABLE, ContestSource
 from davis_exp.data.sources.davis import DavisSource
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 __all__ = ["ContestSource", "DavisSource", "open_source"]
 

@@ -9,8 +9,8 @@ from davis_exp.data.artifact import fetch
 from davis_exp.data.cache import default_folder
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.files import FileSequence
-from davis_exp.errors import BadInput, quoted
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, quoted
 
 TABLE = "paths.json"
 PLAIN = re.compile(r"[^\x00-\x1f\x7f]{1,1024}")

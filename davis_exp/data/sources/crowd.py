@@ -11,7 +11,7 @@ import numpy as np
 from davis_exp.data import cache
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.images import ImageSource, StillSequence
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 FORMAT = 1  # of what is rendered; another number makes what was computed from it unknown
 STAGES = ("train", "test")

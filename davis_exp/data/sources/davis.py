@@ -4,8 +4,8 @@ from pathlib import Path, PurePosixPath
 
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence, by_number
-from davis_exp.errors import BadInput, quoted
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, quoted
 
 PREFERRED = "480p"
 LONGEST = 255  # bytes of a file's name

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from davis_exp import png
+from davis_exp.data import png
 from davis_exp.data.pictures import MAX_PIXELS, content_of, decoded, open_file, opened
 from davis_exp.data.resizing import halved
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 BEGINNING = 4096  # bytes that a header is looked for in

@@ -4,7 +4,7 @@ import numpy as np
 
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.rendering import Settings, render
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 STAGES = ("train", "test")
 MAX_DISTRACTORS = 3

@@ -12,7 +12,7 @@ import numpy as np
 
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 
 @dataclass(frozen=True)

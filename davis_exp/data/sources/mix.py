@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from davis_exp.data.sequences import Part, Sequence, Source
-from davis_exp.errors import BadInput
+from davis_exp.utils.errors import BadInput
 
 KEYS = {"source", "weight", "validate"}
 

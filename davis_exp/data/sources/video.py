@@ -17,8 +17,8 @@ from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources import open_source
 from davis_exp.data.sources.contest import TABLE
 from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence
-from davis_exp.errors import BadInput
 from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput
 
 log = logging.getLogger(__name__)
 

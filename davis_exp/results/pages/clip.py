@@ -6,13 +6,13 @@ from collections.abc import Sequence as List
 from typing import Any
 
 from davis_exp.data.sequences import Sequence
-from davis_exp.parallel import Progress
 from davis_exp.results import overlay
 from davis_exp.results.charts import SMALL, Axis, Line, lines
-from davis_exp.results.pages.film import film, spread, still, width_for
-from davis_exp.results.pages.shell import Html, data, escape
+from davis_exp.results.pages.frames import film, spread, still, width_for
+from davis_exp.results.pages.markup import Html, data, escape
 from davis_exp.results.pages.subject import Subject
 from davis_exp.results.table import percent
+from davis_exp.utils.parallel import Progress
 
 STRIP = 6
 VIEWS = {  # how a player draws masks: player.js

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from davis_exp.errors import BadInput
-from davis_exp.results.pages.shell import GENERATOR, POLICY
+from davis_exp.results.pages.markup import GENERATOR, POLICY
+from davis_exp.utils.errors import BadInput
 
 HEAD = 2048  # bytes of a page in which it says who made it
 

@@ -6,12 +6,10 @@ from functools import partial
 from typing import Any
 
 from davis_exp.data.sequences import Sequence
-from davis_exp.errors import BadInput
-from davis_exp.parallel import Progress
 from davis_exp.results.comparison import compare
 from davis_exp.results.pages.clip import anchor, caption, clip, clips, curve, mean, toolbar
-from davis_exp.results.pages.making import again, cost_table, learning_curves
-from davis_exp.results.pages.shell import (
+from davis_exp.results.pages.header import head, named, tiles
+from davis_exp.results.pages.markup import (
     Column,
     Html,
     bar,
@@ -22,9 +20,11 @@ from davis_exp.results.pages.shell import (
     signed,
     table,
 )
+from davis_exp.results.pages.provenance import again, cost_table, learning_curves
 from davis_exp.results.pages.subject import Run, Subject
-from davis_exp.results.pages.top import head, named, tiles
 from davis_exp.results.table import percent
+from davis_exp.utils.errors import BadInput
+from davis_exp.utils.parallel import Progress
 
 
 def report(

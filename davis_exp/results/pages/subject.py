@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from davis_exp.data.sequences import Sequence, Source
-from davis_exp.errors import BadInput
 from davis_exp.metrics.protocols import THRESHOLD
 from davis_exp.results.artifact import Results
 from davis_exp.results.check import refuse
@@ -18,6 +17,7 @@ from davis_exp.results.scoring import score
 from davis_exp.runs import config as stored
 from davis_exp.runs import metrics
 from davis_exp.runs import score as scores
+from davis_exp.utils.errors import BadInput
 
 
 @dataclass(frozen=True)

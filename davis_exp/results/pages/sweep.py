@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 from davis_exp.results.charts import Axis, Point, scatter, strips
 from davis_exp.results.output import write_text
-from davis_exp.results.pages import shell
-from davis_exp.results.pages.shell import Column, Html, escape, folded, section, table
+from davis_exp.results.pages import markup
+from davis_exp.results.pages.markup import Column, Html, escape, folded, section, table
 from davis_exp.results.summary import WAITING, Group, Row, front, gained, groups, headings
 from davis_exp.results.table import percent
 
@@ -32,7 +32,7 @@ def page(name: str, rows: Sequence[Row]) -> str:
     states = [row.state for row in rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     cost = sum(row.seconds or 0.0 for row in rows)
-    return shell.page(
+    return markup.page(
         f"Sweep {name}",
         [
             f"<h1>Sweep {escape(name)}</h1>",

@@ -4,23 +4,23 @@ import pytest
 
 from davis_exp import __version__
 from davis_exp.cli import main
-from davis_exp.errors import BadInput
-from davis_exp.results.pages import shell
+from davis_exp.results.pages import markup
 from davis_exp.results.pages.files import refuse_other
+from davis_exp.utils.errors import BadInput
 
 
 def test_a_page_says_what_made_it():
-    assert f'<meta name="generator" content="davis-exp {__version__}">' in shell.page("x", [])[:500]
+    assert f'<meta name="generator" content="davis-exp {__version__}">' in markup.page("x", [])[:500]
 
 
 @pytest.mark.parametrize(
     ("content", "refused"),
     [
         (None, False),
-        (shell.page("an older page", []).replace(__version__, "0.0.1"), False),
+        (markup.page("an older page", []).replace(__version__, "0.0.1"), False),
         ("", True),
         ("<!doctype html><title>mine</title>", True),
-        (f"<!doctype html>{'-' * 3000}{shell.page('quoted', [])}", True),
+        (f"<!doctype html>{'-' * 3000}{markup.page('quoted', [])}", True),
     ],
 )
 def test_only_pages_of_ours_are_made_anew(tmp_path, content, refused):

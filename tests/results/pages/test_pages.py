@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import yaml
 
-from davis_exp.build import plain
 from davis_exp.cli import main
 from davis_exp.data.sources import DavisSource
-from davis_exp.errors import BadInput
+from davis_exp.experiment.build import plain
 from davis_exp.metrics.protocols import FrameScores, summary
 from davis_exp.results.artifact import Results
 from davis_exp.results.comparison import compare
 from davis_exp.results.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTION, TRUTH, compared
-from davis_exp.results.pages import shell
+from davis_exp.results.pages import markup
 from davis_exp.results.pages.clip import clips
-from davis_exp.results.pages.film import MASK, film, spread, still, width_for
+from davis_exp.results.pages.frames import MASK, film, spread, still, width_for
 from davis_exp.results.pages.report import report
 from davis_exp.results.pages.subject import Run, open_subject, truth_of
 from davis_exp.runs import score as scores
+from davis_exp.utils.errors import BadInput
 
 
 def words(page):
@@ -124,15 +124,15 @@ def test_each_of_several_is_told_by_its_name(run, make_results, tmp_path):
 
 
 def test_names_in_headings_may_be_broken_and_stay_text():
-    made = shell.table([("J of lr_0.1/a-<b>", "named"), "n"], [[1, 2]])
+    made = markup.table([("J of lr_0.1/a-<b>", "named"), "n"], [[1, 2]])
     assert '<th scope="col" class="named">J of lr_<wbr>0.1/<wbr>a-&lt;b&gt;</th>' in made
 
 
 def test_what_is_said_below_a_row_stands_below_that_row():
-    made = shell.table(["a", "b"], [[1, 2], [3, 4]], below=["", "<why>"])
+    made = markup.table(["a", "b"], [[1, 2], [3, 4]], below=["", "<why>"])
     assert made.count('class="below"') == 1
     assert made.index("<td>4</td>") < made.index('<td colspan="2"><p>&lt;why&gt;</p></td>')
-    assert "below" not in shell.table(["a", "b"], [[1, 2], [3, 4]])
+    assert "below" not in markup.table(["a", "b"], [[1, 2], [3, 4]])
 
 
 def test_every_sequence_gets_its_part_in_turn_and_progress_is_told(sequences):
@@ -215,7 +215,7 @@ def test_what_strangers_wrote_is_text(results, sequences, tmp_path):
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     assert page.count("</script>") == 1 + page.count("<script type=")
-    assert json.loads(re.search(r'id="x">(.*?)</script>', shell.data("x", {"a": evil}))[1]) == {"a": evil}
+    assert json.loads(re.search(r'id="x">(.*?)</script>', markup.data("x", {"a": evil}))[1]) == {"a": evil}
 
 
 def test_a_film_holds_every_frame_and_mask(results, sequences):
@@ -236,7 +236,7 @@ def test_noise_takes_less_room(sequences, make_results, monkeypatch):
     noise = np.random.default_rng(0)
     noisy = make_results(lambda mask, index: noise.random(mask.shape).astype(np.float32))
     subject = open_subject(noisy, "noise", sequences)
-    monkeypatch.setattr("davis_exp.results.pages.film.MASK", 300)
+    monkeypatch.setattr("davis_exp.results.pages.frames.MASK", 300)
     sizes = {decoded(mask, "png").shape for (mask,) in film(sequences[0], [subject], 640).masks}
     assert sizes == {(24, 35), (12, 17)} or sizes == {(12, 17)}
     assert MASK > 300

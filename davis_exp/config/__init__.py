@@ -1,0 +1,15 @@
+"""Composed configs: where conf/ is, what a config must be like, and what is made of one. Imports no torch."""
+
+from davis_exp.config.checks import check_call, check_types
+from davis_exp.config.composed import NOT_IN_DIGEST, ROOT_KEYS, choices, conf_dir, digest, groups
+
+__all__ = [
+    "NOT_IN_DIGEST",
+    "ROOT_KEYS",
+    "check_call",
+    "check_types",
+    "choices",
+    "conf_dir",
+    "digest",
+    "groups",
+]

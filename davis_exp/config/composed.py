@@ -1,0 +1,96 @@
+"""Where conf/ is, and checks on a composed config. No torch here, and nothing slow to import."""
+
+import difflib
+import fnmatch
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# Keys (shell patterns on the dotted key) that do not change what a run computes: `digest` leaves them out.
+NOT_IN_DIGEST = (
+    *("hydra", "logger", "callbacks", "budget", "name", "resume", "resume_allow", "allow"),
+    *("*.root", "*.path", "*.paths", "*.folder", "*.default_root_dir"),
+    *("*.workers", "*.num_workers", "*.persistent_workers", "*.pin_memory", "*.prefetch_factor", "*.threads"),
+    *("*.cache", "*.cache_dir", "*.cache_gb", "*.device", "*.devices", "*.accelerator"),
+    *("*.enable_progress_bar", "*.enable_model_summary", "*.log_every_n_steps"),
+)
+
+# Root keys of our primary configs, for `check_types`; what a constructor takes is left to `check_call`.
+ROOT_KEYS: dict[str, Any] = {
+    "name": str,
+    "seed": int,
+    "resume": str | None,
+    "resume_allow": list[str],
+    "checkpoint": str,
+    "allow": list[str],
+    "budget.name": str,
+    "budget.limit": int | None,
+    **dict.fromkeys(
+        ["model", "encoder", "temporal", "decoder", "flow", "loss", "optimizer", "scheduler"], Any
+    ),
+    **dict.fromkeys(["data", "augmentation", "trainer", "callbacks", "logger", "task", "inference"], Any),
+}
+
+
+def conf_dir() -> Path:
+    """The folder of config groups: a checkout's own conf/, else the copy that the wheel installs."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "conf").is_dir():
+        return checkout / "conf"
+    return package / "conf"
+
+
+def groups(conf: Path, config_name: str) -> dict[str, tuple[str | None, list[str]]]:
+    """The groups in the defaults list of `config_name`: group → (its default, its options).
+
+    Read straight from the files, since composing would cost ten times as much. Options beginning with "_" are
+    parts of others and left out.
+    """
+    import yaml
+
+    found: dict[str, tuple[str | None, list[str]]] = {}
+    for entry in yaml.safe_load((conf / f"{config_name}.yaml").read_text()).get("defaults", []):
+        if isinstance(entry, str) and (conf / f"{entry}.yaml").is_file():
+            found |= groups(conf, entry)
+        for key, default in entry.items() if isinstance(entry, dict) else ():
+            group = key.removeprefix("optional ").split("@")[0].strip("/")
+            options = sorted(p.stem for p in (conf / group).glob("*.yaml") if not p.stem.startswith("_"))
+            if options and not key.startswith("override "):
+                found[group] = (default, options)
+    return found
+
+
+def choices(word: str, options: Iterable[str], prefix: str = "", verb: str = "there are") -> str:
+    """The tail of a refusal: "; did you mean 'x'? There are: x, y", or "; there are: x, y"."""
+    names = sorted(options)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    listed = ", ".join(names) or "none"
+    if not close:
+        return f"; {verb}: {listed}"
+    return f"; did you mean '{prefix}{close[0]}'? {verb.capitalize()}: {listed}"
+
+
+def digest(cfg: "DictConfig | Mapping[str, Any]") -> str:
+    """sha256 (hex) of the resolved config without `NOT_IN_DIGEST`: equal digests compute the same thing."""
+    from omegaconf import OmegaConf
+
+    container = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
+
+    def kept(node: Any, key: str) -> Any:
+        if not isinstance(node, Mapping):
+            return [kept(item, key) for item in node] if isinstance(node, list | tuple) else node
+        dotted = {name: f"{key}.{name}" if key else str(name) for name in node}
+        return {
+            str(name): kept(value, dotted[name])
+            for name, value in node.items()
+            if not any(fnmatch.fnmatchcase(dotted[name], pattern) for pattern in NOT_IN_DIGEST)
+        }
+
+    text = json.dumps(kept(container, ""), sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

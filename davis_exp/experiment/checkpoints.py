@@ -1,0 +1,167 @@
+"""Checkpoints: one file that is enough to test, predict or export, since it holds its own config."""
+
+import hashlib
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from davis_exp import zoo
+from davis_exp.config import parts
+from davis_exp.experiment import build
+from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput, brief, quoted
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BEST = "a run's checkpoints/best.ckpt"  # what to give where something else was given
+MEMBERS = 200_000  # files in the archive that a checkpoint is: one a tensor
+INDEX = 2**26  # bytes of the one that says what is where
+
+
+def read(path: str | Path, allow: Collection[str] = ()) -> dict[str, Any]:
+    """A checkpoint of ours as a plain dictionary; BadInput if it is none.
+
+    It is data, whoever made it: nothing in it is executed, its config can only name parts of models by our own
+    table (`davis_exp.config.parts`) and the classes that the user allows, and its weights are whole.
+    Models that ship ("zoo/NAME") and files of `davis-exp export` are checkpoints too.
+    """
+    found = weights(path)
+    name = given.shown(path)
+    parts.check_config(found.get("config"), name, allow)
+    clips = found.get("clips", {})
+    if not isinstance(clips, dict) or not all(
+        isinstance(names, list) and all(isinstance(clip, str) for clip in names) for names in clips.values()
+    ):
+        raise BadInput(f"{name}: its clips are not lists of names; only what davis-exp wrote can be used")
+    flow = found["config"].get("flow") or {}
+    if "cache" in flow:  # where flow was kept on another machine is no place to write to here
+        flow["cache"] = None
+    return found
+
+
+def weights(path: str | Path) -> dict[str, Any]:
+    """A checkpoint whose config is not used: its weights and what training goes on from. Raises BadInput as `read`."""
+    found = _read(path := find(path))
+    name = given.shown(path)
+    if not isinstance(found, dict) or not isinstance(found.get("config"), dict) or "state_dict" not in found:
+        raise BadInput(
+            f"checkpoint: {name} has no config in it; only checkpoints written by davis-exp can be used"
+        )
+    _check_state(found["state_dict"], name)
+    return found
+
+
+def digest(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find(path: str | Path) -> Path:
+    """The file of a checkpoint that the user names: itself, a model that ships, or the best one of a run's folder."""
+    found = zoo.find(path)
+    return found / "checkpoints" / "best.ckpt" if found.is_dir() else found
+
+
+def _read(path: Path) -> Any:
+    import torch
+
+    if not path.exists():
+        raise BadInput(f"checkpoint: no file {given.shown(path)}; give {BEST}{_shipped()}")
+    with given.open_file(path) as file:
+        if zoo.is_model_file(path):
+            state, about = zoo.read(path)
+            return {**about, "state_dict": {f"model.{name}": value for name, value in state.items()}}
+        none = (
+            f"checkpoint: {given.shown(path)} is no checkpoint of davis-exp, or a damaged one; "
+            f"give {BEST}{_shipped()}"
+        )
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+            raise BadInput(none) from error
+        # torch stores its tensors as they are: what would unpack to more than the file is no checkpoint.
+        if any(m.compress_type != zipfile.ZIP_STORED for m in members) or len(members) > MEMBERS:
+            raise BadInput(none)
+        if any(m.filename.endswith("/data.pkl") and m.file_size > INDEX for m in members):
+            raise BadInput(none)
+        file.seek(0)
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # which speaks of pickles, and of how to run what is in them
+            raise BadInput(none) from error
+
+
+def _check_state(state: Any, name: str) -> None:
+    """Refuses weights that are not dense, finite tensors in memory of their own. Raises BadInput."""
+    import torch
+
+    if not isinstance(state, dict):
+        raise BadInput(f"{name}: its state_dict holds no weights by name")
+    for key, tensor in state.items():
+        if not isinstance(key, str) or not isinstance(tensor, torch.Tensor):
+            raise BadInput(f"{name}: {quoted(key)} of its state_dict is no tensor")
+        plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        plain &= not (tensor.is_complex() or tensor.is_quantized)
+        # A view may claim a million times the memory that it has.
+        if not plain or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise BadInput(f"{name}: {quoted(key)} of its state_dict is no plain tensor")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise BadInput(
+                f"{name}: {quoted(key)} holds NaN or infinity: the model has diverged; take an earlier checkpoint"
+            )
+
+
+def score(checkpoint: dict[str, Any], monitor: str, default: Any = None) -> Any:
+    """What the checkpoint scored on `monitor` when it was kept as the best; `default` if it was not kept for that."""
+    states = checkpoint.get("callbacks", {}).values()
+    known = [state.get("best_model_score") for state in states if state.get("monitor") == monitor]
+    return next((value for value in known if value is not None), default)
+
+
+def restore(checkpoint: dict[str, Any]) -> "nn.Module":
+    """The model of a checkpoint with its weights (the averaged ones where it has them).
+
+    It is built without memory for weights, and takes over the checkpoint's: a config that asks for more than the
+    file has costs nothing. Raises BadInput.
+    """
+    from davis_exp.budget import empty_weights
+
+    try:
+        with empty_weights():
+            model = build.build_model(OmegaConf.create(checkpoint["config"]))
+    except BadInput:
+        raise
+    except Exception as error:  # parts that are each in order, but do not go together
+        raise BadInput(f"checkpoint: its model cannot be built: {brief(error)}") from error
+    fill(model, checkpoint, assign=True)
+    return model
+
+
+def fill(model: "nn.Module", checkpoint: dict[str, Any], assign: bool = False) -> None:
+    """Puts a checkpoint's weights into a model, as copies or (`assign`) themselves. Raises BadInput if they do not fit."""
+    prefix = "model."
+    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    own = model.state_dict()
+    for name in [*own, *state]:
+        if name not in state or name not in own or state[name].shape != own[name].shape:
+            mine, theirs = (list(where[name].shape) if name in where else "nothing" for where in (own, state))
+            raise BadInput(
+                f"checkpoint: its weights do not fit its model: {quoted(name)} is {theirs} there and {mine} here"
+            )
+    if assign:
+        state = {name: value.to(own[name].dtype) for name, value in state.items()}
+    model.load_state_dict(state, assign=assign)
+
+
+def _shipped() -> str:
+    return (
+        f", or one that ships: {', '.join(f'{zoo.PREFIX}{name}' for name in zoo.names())}"
+        if zoo.names()
+        else ""
+    )

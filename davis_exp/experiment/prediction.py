@@ -1,0 +1,205 @@
+"""A checkpoint used on sequences that nobody has annotated: masks, overlay, cut-out, frame by frame."""
+
+import contextlib
+import math
+from collections import deque
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from davis_exp.data import png
+from davis_exp.data.sequences import Sequence
+from davis_exp.results.overlay import cut_out, overlay
+from davis_exp.results.video import VideoWriter
+from davis_exp.utils.errors import BadInput
+from davis_exp.utils.progress import progress_bar
+
+BEHIND = 8  # frames that wait to be drawn and encoded
+GRAIN = 32  # sides of what the model sees are multiples of this: the coarsest stride of most encoders
+
+
+@dataclass(frozen=True)
+class Output:
+    """What to write: masks, overlay and cut-out below `path`, or the overlay `alone` as `path` itself."""
+
+    path: Path
+    alone: bool = False
+    threshold: float = 0.5
+    soft: bool = False
+    cutout: bool = False
+
+
+class Predictor:
+    """The model of a checkpoint, ready to run.
+
+    Args:
+        checkpoint: a run's checkpoint, or the name of a model that ships.
+        size: (height, width) that the model sees; None keeps the number of pixels of its training, and each
+            sequence's own shape.
+        device: "auto" takes a GPU where there is one.
+        allow: classes of the user's own that the checkpoint may name.
+
+    Raises:
+        BadInput: a checkpoint or a device that cannot be used.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        size: tuple[int, int] | None = None,
+        device: str = "auto",
+        allow: Collection[str] = (),
+    ) -> None:
+        import torch
+        from omegaconf import OmegaConf
+
+        from davis_exp.experiment import build, checkpoints
+        from davis_exp.models.memory_format import channels_last
+
+        read = checkpoints.read(checkpoint, allow)
+        cfg = OmegaConf.create(read["config"])
+        if cfg.get("flow") and "cache" in cfg.flow:  # a stranger's video is not worth keeping the flow of
+            cfg.flow.cache = False
+        self.size, self.how, self.motion = size, build.inference(cfg), build.build_motion(cfg)
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        try:
+            self.device = torch.device(name)
+            self.model = checkpoints.restore(read).to(self.device).eval()
+            if (cfg.get("task") or {}).get("channels_last"):  # as it was trained: faster, and rounded alike
+                channels_last(self.model)
+        except (RuntimeError, AssertionError) as error:
+            raise BadInput(f"--device {device}: {' '.join(str(error).split())[:120]}") from error
+
+    def write(self, sequence: Sequence, output: Output) -> int:
+        """Predict `sequence` and write what `output` asks for; returns the number of frames."""
+        from davis_exp.inference import predict
+
+        how = replace(self.how, size=self.size or same_pixels(self.how.size, sequence.size))
+        seen = _Seen(sequence)
+        times = getattr(sequence, "times", None) or [Fraction(i, 24) for i in range(len(sequence))]
+        folder = output.path.parent if output.alone else output.path
+        folder.mkdir(parents=True, exist_ok=True)
+        video = output.path if output.alone else folder / "overlay.mp4"
+        with contextlib.ExitStack() as stack:
+            progress = stack.enter_context(progress_bar(sequence.name))
+            overlays = stack.enter_context(VideoWriter(video))
+            cutouts = stack.enter_context(VideoWriter(folder / "cutout.webm")) if output.cutout else None
+            behind = stack.enter_context(_Behind())
+
+            def draw(i: int, frame: np.ndarray, confidence: np.ndarray) -> None:
+                mask = confidence >= math.ceil(255 * output.threshold)
+                written = confidence if output.soft else mask.astype(np.uint8) * 255
+                overlays.add(overlay(frame, mask), times[i])
+                if not output.alone:
+                    _write(folder / "masks", i, written)
+                if cutouts is not None:
+                    cut = cut_out(frame, written)
+                    cutouts.add(cut, times[i])
+                    _write_colour(folder / "cutout", i, cut)
+                if progress:
+                    progress(i + 1, len(sequence))
+
+            for i, confidence in predict(self.model, seen, how, self.device, self.motion):
+                behind.do(draw, i, seen.take(i), confidence)
+        return len(sequence)
+
+
+class _Seen(Sequence):
+    """A sequence whose frames are kept, once read for the model, until they are taken to be drawn on."""
+
+    def __init__(self, sequence: Sequence) -> None:
+        self.sequence = sequence
+        self.name, self.index, self.frame_ids = sequence.name, sequence.index, sequence.frame_ids
+        self.labelled, self.still = sequence.labelled, sequence.still
+        self._kept: dict[int, np.ndarray] = {}
+        self._next = 0
+
+    @property
+    def key(self) -> str:
+        return self.sequence.key
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.sequence.size
+
+    def frame(self, i: int) -> np.ndarray:
+        frame = self._kept.get(i)
+        if frame is None:
+            frame = self.sequence.frame(i)
+            if i >= self._next:  # motion looks back at frames that have been drawn
+                self._kept[i] = frame
+        return frame
+
+    def mask(self, i: int) -> np.ndarray:
+        return self.sequence.mask(i)
+
+    def frame_file(self, i: int) -> Path | None:
+        return self.sequence.frame_file(i)
+
+    def take(self, i: int) -> np.ndarray:
+        """Frame `i`, which the model has read; frames are taken once and in order."""
+        self._next = i + 1
+        return self._kept.pop(i)
+
+
+class _Behind:
+    """A thread that does one job after the other, a few behind whoever hands them in; what it raises comes out."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="drawing")
+        self._jobs: deque[Future[None]] = deque()
+
+    def __enter__(self) -> "_Behind":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            while self._jobs and kind is None:
+                self._jobs.popleft().result()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def do(self, job: Callable[..., None], *arguments: object) -> None:
+        if len(self._jobs) >= BEHIND:
+            self._jobs.popleft().result()
+        self._jobs.append(self._pool.submit(job, *arguments))
+
+
+def same_pixels(trained: tuple[int, int] | None, own: tuple[int, int]) -> tuple[int, int] | None:
+    """A size of about as many pixels as `trained`, in the shape of `own`, never larger than it."""
+    if trained is None:
+        return None
+    scale = min(1.0, math.sqrt(trained[0] * trained[1] / (own[0] * own[1])))
+    height, width = (max(GRAIN, round(side * scale / GRAIN) * GRAIN) for side in own)
+    return height, width
+
+
+def clear(folder: Path) -> None:
+    """Leave nothing of what an earlier prediction with other options left in `folder`."""
+    for name in ("overlay.mp4", "cutout.webm"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("masks", "cutout"):
+        for picture in (folder / name).glob("*.png"):
+            picture.unlink()
+        with contextlib.suppress(OSError):  # somebody has put something there
+            (folder / name).rmdir()
+
+
+def _write(folder: Path, i: int, mask: np.ndarray) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{i:05d}.png").write_bytes(png.encode(mask))
+
+
+def _write_colour(folder: Path, i: int, picture: np.ndarray) -> None:
+    from PIL import Image
+
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(picture).save(folder / f"{i:05d}.png", compress_level=1)

@@ -1,0 +1,1 @@
+"""Training: the LightningModule, its schedules, where it stands, and the callbacks that go with it."""

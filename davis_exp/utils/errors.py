@@ -1,0 +1,97 @@
+"""The two ways a run is refused. Each prints as one line and ends the program with its own exit code."""
+
+import errno
+import os
+import re
+import shutil
+from pathlib import Path
+
+
+class BadInput(Exception):
+    """The user gave something that cannot work; the message says what, where and what to do (exit code 2)."""
+
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        # A data loader's worker hands an exception on with its whole traceback as the message: keep our line of it.
+        super().__init__(message.strip().rsplit("davis_exp.utils.errors.BadInput: ")[-1])
+
+
+class OverBudget(BadInput):
+    """The composed model has more parameters than the budget allows (exit code 3).
+
+    The message is the one-line verdict ("over budget by 18,021,345: …"); `table` is the per-part breakdown,
+    `parameters` how many there are, `flops` what a frame costs (None: not counted).
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self, message: str, table: str = "", parameters: int | None = None, flops: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.table = table
+        self.parameters = parameters
+        self.flops = flops
+
+
+class CannotWrite(Exception):
+    """The disk or its rights did not let us write; the message says what, where and what is free (exit code 1)."""
+
+    exit_code = 1
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+WRITING = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
+PART = re.compile(
+    r"(^|/)\.([^/]+?)\.[0-9a-f]{8}\.part(\.\w+)?(?=/|$)"
+)  # utils/written: what will be called \2
+SHARED = re.compile(r"shared memory|/dev/shm|killed by signal: Bus error|/torch_\d+_\d+")
+
+
+def cannot_write(error: BaseException, path: object = None) -> CannotWrite | None:
+    """What the user is told of `error` where it, or what it came from, is the disk's; None for any other.
+
+    Libraries hide what the system said in errors of their own; then its text is looked for.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, CannotWrite):
+            return seen
+        text = str(seen)
+        if isinstance(seen, RuntimeError | OSError) and SHARED.search(text):
+            return CannotWrite(
+                "shared memory (/dev/shm) is too small for what loader processes hand over: set data.workers=0, or make "
+                "it larger"
+            )
+        number = seen.errno if isinstance(seen, OSError) else None
+        if number is None and not isinstance(seen, BadInput):
+            number = next((n for n in WRITING if os.strerror(n) in text), None)
+        if number in WRITING:
+            where = PART.sub(r"\1\2", str(path or getattr(seen, "filename", None) or "a file"))
+            free = (
+                f"; {_free(where)} free there: make room, or choose another place" if number in FULL else ""
+            )
+            return CannotWrite(f"cannot write {where}: {os.strerror(number).lower()}{free}")
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _free(where: object) -> str:
+    """The room on the disk of the nearest folder of `where` that is there, in words."""
+    for folder in (Path(str(where)), *Path(str(where)).resolve().parents):
+        if folder.is_dir():
+            return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are"
+    return "little is"
+
+
+def quoted(name: object) -> str:
+    """An untrusted name for a one-line message: printable, without control characters, not too long."""
+    text = ascii(str(name))[1:-1]
+    return text if len(text) <= 120 else f"{text[:100]}…{text[-16:]}"
+
+
+def brief(error: BaseException) -> str:
+    """An error of another library's as a short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else f"{text[:157]}…"
