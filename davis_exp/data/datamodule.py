@@ -20,6 +20,7 @@ from davis_exp.data.flow import MotionSource
 from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Part, Sequence, Source
 from davis_exp.data.split import Past, frame_weights, split_holdout
+from davis_exp.utils import interrupts
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.following import follow
 
@@ -242,6 +243,7 @@ def _same(item: Any) -> Any:
 def _start_worker(worker: int) -> None:
     import cv2
 
+    interrupts.leave_to_starter()
     if (starter := multiprocessing.parent_process()) is not None and starter.pid is not None:
         follow(starter.pid, kernel=False)
     cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's threads would also dead-lock after a fork

@@ -5,6 +5,7 @@ A second one, or `PATIENCE` seconds in which nothing has looked, ends it as it s
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -45,6 +46,21 @@ def forget() -> None:
     _waiting = _asked = False
     if threading.current_thread() is threading.main_thread():
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def leave_to_starter() -> None:
+    """In a process that works for the one that started it: signals to their whole group are the other's affair."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_told(starter: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != starter:
+        pass
+    os._exit(0)
 
 
 @contextlib.contextmanager

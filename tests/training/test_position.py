@@ -44,7 +44,7 @@ def counted(name, original):
         steps += name == "training_step"
         if name == phase and steps >= at and not sent:
             sent = True
-            os.kill(os.getpid(), number)
+            os.killpg(0, number)  # as a terminal does, and a supervisor: loader processes get it too
         if name == "training_step":
             with open(drawn, "a") as file:
                 place = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready - 1
@@ -76,7 +76,12 @@ def train(
         *TINY,
     ]
     done = subprocess.run(
-        [*command, *overrides, "name=r", "resume=auto"], cwd=cwd, env=environ, capture_output=True, text=True
+        [*command, *overrides, "name=r", "resume=auto"],
+        cwd=cwd,
+        env=environ,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
     )
     assert "Traceback" not in done.stderr, done.stderr
     if at and number != signal.SIGKILL:
