@@ -20,6 +20,13 @@ NOT_IN_DIGEST = (
     *("*.enable_progress_bar", "*.enable_model_summary", "*.log_every_n_steps"),
 )
 
+# Modules that stored configs and digests name as they were called when runs were first kept → where they are now.
+MOVED = {
+    "davis_exp.schedules.": "davis_exp.training.schedules.",
+    "davis_exp.callbacks.": "davis_exp.training.callbacks.",
+    "davis_exp.tracking.csv.": "davis_exp.tracking.metrics_csv.",
+}
+
 # Root keys of our primary configs, for `check_types`; what a constructor takes is left to `check_call`.
 ROOT_KEYS: dict[str, Any] = {
     "name": str,
@@ -76,6 +83,12 @@ def choices(word: str, options: Iterable[str], prefix: str = "", verb: str = "th
     return f"; did you mean '{prefix}{close[0]}'? {verb.capitalize()}: {listed}"
 
 
+def moved(target: str) -> str:
+    """A stored `_target_`, by the name that it has today."""
+    former = next((former for former in MOVED if target.startswith(former)), "")
+    return MOVED[former] + target.removeprefix(former) if former else target
+
+
 def digest(cfg: "DictConfig | Mapping[str, Any]") -> str:
     """sha256 (hex) of the resolved config without `NOT_IN_DIGEST`: equal digests compute the same thing."""
     from omegaconf import OmegaConf
@@ -93,4 +106,6 @@ def digest(cfg: "DictConfig | Mapping[str, Any]") -> str:
         }
 
     text = json.dumps(kept(container, ""), sort_keys=True, separators=(",", ":"), default=str)
+    for former, now in MOVED.items():
+        text = text.replace(f'"_target_":"{now}', f'"_target_":"{former}')
     return hashlib.sha256(text.encode()).hexdigest()

@@ -99,7 +99,8 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         for name, value in node.items():
             yield from _leaves(value, f"{key}.{name}" if key else str(name))
     elif node not in ({}, ()):
-        yield key, list(node) if isinstance(node, tuple) else node
+        value = list(node) if isinstance(node, tuple) else node
+        yield key, config.moved(value) if isinstance(value, str) else value
 
 
 def _within(key: str, patterns: Collection[str]) -> bool:

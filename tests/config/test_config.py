@@ -164,6 +164,19 @@ def test_the_digest_says_what_a_run_computes() -> None:
         assert config.digest(changed) != digest, key
 
 
+def test_a_run_of_before_a_module_moved_is_known_by_its_digest() -> None:
+    now, before = (
+        {"seed": 0, "scheduler": {"_target_": f"davis_exp.{place}schedules.poly", "_partial_": True}}
+        for place in ("training.", "")
+    )
+    assert config.digest(now) == config.digest(before)
+    assert config.digest(now) != config.digest(
+        now | {"scheduler": {"_target_": "davis_exp.training.schedules.cosine"}}
+    )
+    assert config.moved("davis_exp.schedules.poly") == "davis_exp.training.schedules.poly"
+    assert config.moved("my_package.schedules.poly") == "my_package.schedules.poly"
+
+
 def test_a_checkouts_conf_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "davis_exp"
     for conf in (package / "conf", tmp_path / "conf"):

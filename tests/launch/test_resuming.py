@@ -37,6 +37,14 @@ def test_how_it_runs_and_where_may_differ() -> None:
     assert resuming.accepted(OLD, with_(optimizer__betas=(0.9, 0.99)), []) == {}  # a tuple is a list
 
 
+def test_a_module_that_has_moved_is_no_change() -> None:
+    old, new = (
+        {"scheduler": {"_target_": f"davis_exp.{place}poly"}}
+        for place in ("schedules.", "training.schedules.")
+    )
+    assert resuming.changes(old, new) == {}
+
+
 def test_what_differs_is_shown_key_by_key_with_how_to_apply_it() -> None:
     with pytest.raises(BadInput) as refused:
         resuming.accepted(OLD, with_(seed=1, optimizer__lr=0.5), [])
