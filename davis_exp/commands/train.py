@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from davis_exp import budget, config
-from davis_exp.budget.table import composition, cost_table
 from davis_exp.config.instantiate import plain
 from davis_exp.experiment import build, checkpoints
 from davis_exp.experiment.evaluate import evaluate
-from davis_exp.launch import resuming, status
-from davis_exp.results.pages.subject import Run
+from davis_exp.experiment.experiment import Experiment
+from davis_exp.launch import resuming
 from davis_exp.tracking import session as tracking
 from davis_exp.tracking.metrics_csv import forget_after
-from davis_exp.utils import distributed, given, terminal, written
+from davis_exp.utils import distributed, given, written
 from davis_exp.utils.errors import BadInput
 
 if TYPE_CHECKING:
@@ -29,39 +27,28 @@ def run(cfg: DictConfig, output: Path) -> int:
 
     Raises BadInput for settings or data that cannot work and OverBudget before anything is loaded or written.
     """
-    left = resuming.checkpoints(cfg, output)
-    cost = build.cost(cfg)
-    budget.guard(cost, cfg.budget.limit)
-    choices = (Run.of(output) or Run(output)).choices
-    if composed := composition(choices):
-        log.info("%s", composed, extra=terminal.shown(None))
-    table = terminal.shown(lambda: cost_table(cost.to_dict(), choices, cfg.budget.limit))
-    log.info("%s", cost.table(), extra=table)
-    first = distributed.here().first  # of the processes that train together
-    split = cfg.data.get("test_split")
-    if first:
-        status.update(output, nparams=cost.parameters, nflops=cost.flops, test_split=split)
+    found = resuming.checkpoints(cfg, output)
+    if cfg.seed < 0:
+        raise BadInput(f"seed: must be at least 0, got {cfg.seed}")
+    run = Experiment(cfg, output)
+    run.guard()
 
     # Lightning is slow to import: not before the budget has been checked.
     import pytorch_lightning as pl
 
-    build.check(cfg)
-    last, kept = _newest_whole(left)
-    changed = _changes(kept["config"], cfg) if kept is not None else []
+    last, kept = _newest_whole(found)
+    run.callbacks += _changes(kept["config"], cfg) if kept is not None else []
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = build.build_data(cfg)
-    data.setup("fit")  # bad data is found before a model is built
-    model = build.build_model(cfg)
+    task, trainer, data = run.task, run.trainer, run.data  # what is refused is refused before data is read
+    data.setup("fit")
     if kept is not None:
-        checkpoints.fill(model, kept)  # refuses another model's weights; Lightning loads it again
+        checkpoints.fill(run.model, kept)  # refuses another model's weights; Lightning loads it again
     else:
         with distributed.in_turn():
-            build.load_weights(model)
-    if first:
+            build.load_weights(run.model)
+    if distributed.here().first:
         forget_after(output, kept["global_step"] if kept is not None else 0)
-    data.features = build.build_features(cfg, model, data.loading.size)
-    task = build.build_task(cfg, model)
-    trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg) + changed)
+    data.features = build.build_features(cfg, run.model, data.loading.size)
     if (session := tracking.current()) is not None:
         session.log_split(data)
     trainer.fit(task, datamodule=data, ckpt_path=None if last is None else str(last), weights_only=True)
@@ -74,25 +61,16 @@ def run(cfg: DictConfig, output: Path) -> int:
             trainer.max_steps,
             trainer.max_epochs,
         )
-
-    metadata = {
-        "model": cfg.name,
-        "nparams": cost.parameters,
-        "nflops": cost.flops,
-        "config_digest": config.digest(cfg),
-    }
     best = output / "checkpoints" / "best.ckpt"
     holdout = trainer.callback_metrics.get("val/J")
     if best.is_file():
-        kept = checkpoints.weights(best)
-        task.load_state_dict(kept["state_dict"])
-        holdout = checkpoints.score(kept, "val/J", default=holdout)
-        metadata["checkpoint_digest"] = checkpoints.digest(best)
+        chosen = checkpoints.weights(best)
+        task.load_state_dict(chosen["state_dict"])
+        holdout = checkpoints.score(chosen, "val/J", default=holdout)
     else:
         log.warning("nothing was validated: the last weights are tested")
-    scored = evaluate(trainer, task, data, output, metadata)
-    if first:
-        status.update(output, objective=None if holdout is None else float(holdout))
+    scored = evaluate(run, best if best.is_file() else None)
+    run.note(objective=None if holdout is None else float(holdout))
     if scored is not None:
         log.info("score: %s", output / "score.json")
     return 0

@@ -19,7 +19,7 @@ from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Part, Sequence, Source
-from davis_exp.data.split import Past, frame_weights, split_holdout
+from davis_exp.data.split import TrainedOn, frame_weights, split_holdout
 from davis_exp.utils import interrupts
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.following import follow
@@ -63,7 +63,7 @@ class ClipDataModule(pl.LightningDataModule):
         super().__init__()
         self.source, self.augmentation, self.loading, self.seed = source, augmentation, loading, seed
         self.motion, self.features = motion, features
-        self.past: Past | None = None  # of the checkpoint that is tested, if none is trained
+        self.trained_on: TrainedOn | None = None  # of the checkpoint that is tested, if none is trained
         self._parts: list[Part] = []  # what is trained on
         self._store: DecodedStore | None = None  # lives as long as workers may ask it for what is in memory
         self._decoded: list[Sequence] | None = None
@@ -114,8 +114,8 @@ class ClipDataModule(pl.LightningDataModule):
         return [part for part in kept if part.sequences], held
 
     def _tested(self) -> list[Sequence]:
-        if self.past is not None:
-            return self._tested_after(self.past)
+        if self.trained_on is not None:
+            return self._tested_after(self.trained_on)
         if self.loading.test_split == "holdout":
             return self._split()[1]
         sequences = self.source.sequences("test")
@@ -132,9 +132,9 @@ class ClipDataModule(pl.LightningDataModule):
         )
         return self._split()[1]
 
-    def _tested_after(self, past: Past) -> list[Sequence]:
+    def _tested_after(self, trained_on: TrainedOn) -> list[Sequence]:
         if self.loading.test_split == "holdout":
-            held = [s for s in self.source.sequences("train") if s.identity in past.held_out]
+            held = [s for s in self.source.sequences("train") if s.identity in trained_on.held_out]
             if not held:
                 raise BadInput(
                     "data.test_split=holdout: none of the checkpoint's held-out clips is in this data set's train "
@@ -142,7 +142,7 @@ class ClipDataModule(pl.LightningDataModule):
                 )
             return held
         sequences = self.source.sequences("test")
-        seen = [s.name for s in sequences if s.identity in past.trained]
+        seen = [s.name for s in sequences if s.identity in trained_on.trained]
         if seen:
             log.warning(
                 "%d of %d test clips were trained on (%s …): their scores say nothing of new clips",

@@ -10,7 +10,7 @@ from davis_exp.utils.errors import BadInput
 
 
 @dataclass(frozen=True)
-class Past:
+class TrainedOn:
     """What a checkpoint has seen: identities of the clips it was trained on, and of those held out then."""
 
     trained: frozenset[str]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from davis_exp import config
-from davis_exp.config.instantiate import check_node, make, plain, refusing
+from davis_exp.config.instantiate import make, plain
 from davis_exp.utils import distributed
 from davis_exp.utils.arguments import located
 from davis_exp.utils.errors import BadInput
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from davis_exp.budget import Cost
-    from davis_exp.data.datamodule import ClipDataModule, Loading
+    from davis_exp.data.datamodule import ClipDataModule
     from davis_exp.data.features import FeatureStore
     from davis_exp.data.flow import MotionSource
     from davis_exp.training.task import SegmentationTask
@@ -44,23 +44,6 @@ MEANT = (
 )
 PRECISIONS = ("32-true", "32", 32, "16-mixed", "bf16-mixed")
 PARTS = ("encoder", "temporal", "decoder")  # root groups that a composed model is made of
-
-
-def check(cfg: DictConfig) -> None:
-    """Checks the nodes that training is made of before any data is read. Raises BadInput naming the key."""
-    if cfg.seed < 0:
-        raise BadInput(f"seed: must be at least 0, got {cfg.seed}")
-    for key in ("loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "data", "augmentation"):
-        node = plain(cfg.get(key))
-        if key == "data":
-            node = _part_loading(node)[1]
-        check_node(node, key)
-    from torch import nn
-
-    with refusing("optimizer"):
-        optimizer = make(cfg.optimizer, "optimizer")([nn.Parameter()])
-    with refusing("scheduler"):
-        make(cfg.scheduler, "scheduler")(optimizer, total_steps=1)
 
 
 # ---- model ------------------------------------------------------------------------------------------
@@ -155,29 +138,22 @@ def build_features(cfg: DictConfig, model: "nn.Module", size: tuple[int, int]) -
     return FeatureStore(model.encode, budget.fingerprint(encoder), size)  # type: ignore[arg-type]
 
 
-def build_data(cfg: DictConfig) -> "ClipDataModule":
+def build_data(cfg: DictConfig, motion: "MotionSource | None" = None) -> "ClipDataModule":
     """The data module: the loading keys of the `data` node are its own, the rest makes the source."""
-    from davis_exp.data.datamodule import ClipDataModule
+    from davis_exp.data.datamodule import ClipDataModule, Loading
 
-    loading, node = _part_loading(plain(cfg.data))
-    source = make(node, "data")
-    augmentation = (
-        make(cfg.augmentation, "augmentation") if cfg.get("augmentation") else None
-    )  # `test` has none
-    return ClipDataModule(source, augmentation, loading, seed=cfg.seed, motion=build_motion(cfg))
-
-
-def _part_loading(node: dict[str, Any]) -> "tuple[Loading, dict[str, Any]]":
-    """The `data` node's loading settings, and what is left: the source."""
-    from davis_exp.data.datamodule import Loading
-
-    names = [field.name for field in dataclasses.fields(Loading)]
+    node = plain(cfg.data)
+    names = {field.name for field in dataclasses.fields(Loading)}
     loading = {name: value for name, value in node.items() if name in names}
     config.check_call(Loading, loading, "data")
-    return Loading(**loading), {name: value for name, value in node.items() if name not in names}
+    source = make({name: value for name, value in node.items() if name not in names}, "data")
+    augmentation = make(cfg.augmentation, "augmentation") if cfg.get("augmentation") else None
+    return ClipDataModule(source, augmentation, Loading(**loading), seed=cfg.seed, motion=motion)
 
 
-def build_task(cfg: DictConfig, model: "nn.Module") -> "SegmentationTask":
+def build_task(
+    cfg: DictConfig, model: "nn.Module", motion: "MotionSource | None" = None
+) -> "SegmentationTask":
     """The LightningModule around `model`, ready to train."""
     from davis_exp.training.task import SegmentationTask
 
@@ -192,7 +168,7 @@ def build_task(cfg: DictConfig, model: "nn.Module") -> "SegmentationTask":
         optimizer=make(cfg.optimizer, "optimizer"),
         scheduler=make(cfg.scheduler, "scheduler"),
         inference=inference(cfg),
-        motion=build_motion(cfg),
+        motion=motion,
         seed=cfg.seed,
         config=plain(cfg),
         **task,

@@ -3,45 +3,33 @@
 import logging
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from davis_exp.experiment.experiment import Experiment
 from davis_exp.results.artifact import Results
 from davis_exp.results.scoring import score
 from davis_exp.results.table import score_table, terminal_table
 from davis_exp.runs import score as scores
-from davis_exp.training.callbacks.results import ResultsArtifact
 from davis_exp.utils import distributed, terminal
-
-if TYPE_CHECKING:
-    import pytorch_lightning as pl
-
-    from davis_exp.data.datamodule import ClipDataModule
-    from davis_exp.training.task import SegmentationTask
 
 log = logging.getLogger(__name__)
 
 
-def evaluate(
-    trainer: "pl.Trainer",
-    task: "SegmentationTask",
-    data: "ClipDataModule",
-    output: Path,
-    metadata: dict[str, Any],
-) -> dict[str, Any] | None:
-    """Runs the test sequences through the model, writes `output/results` and, where masks exist, `output/score.json`.
+def evaluate(run: Experiment, checkpoint: Path | None) -> dict[str, Any] | None:
+    """Runs the test sequences through the model, whose weights are those of `checkpoint`.
 
-    Returns the score, or None where the test sequences have no masks, and in every rank but the first. Raises BadInput
-    for unreadable data.
+    Writes `results` into the run's folder and, where masks exist, `score.json`; returns the score, or None where the
+    test sequences have no masks, and in every rank but the first. Raises BadInput for unreadable data.
     """
-    folder = output / "results"
-    created = datetime.now().isoformat(timespec="seconds")
-    metadata = {
-        **metadata,
-        "created": created,
+    from davis_exp.training.callbacks.results import ResultsArtifact
+
+    trainer, data, folder = run.trainer, run.data, run.output / "results"
+    metadata = run.metadata(checkpoint) | {
+        "created": datetime.now().isoformat(timespec="seconds"),
         "dataset": type(data.source).__name__.removesuffix("Source").lower(),
     }
     trainer.callbacks.append(ResultsArtifact(folder, metadata))  # type: ignore[attr-defined]
-    trainer.test(task, datamodule=data, verbose=False)
+    trainer.test(run.task, datamodule=data, verbose=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not distributed.here().first:
@@ -54,6 +42,6 @@ def evaluate(
         log.info("score: none, the test sequences have no masks")
         return None
     scored = score(results, sequences)
-    scores.write(output, scored)
+    scores.write(run.output, scored)
     log.info("%s", score_table(scored), extra=terminal.shown(lambda: terminal_table(scored)))
     return scored

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import default_collate
 
+from davis_exp.config.instantiate import refusing
 from davis_exp.data.clips import ClipSampler
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
@@ -174,12 +175,14 @@ class SegmentationTask(pl.LightningModule):
             {"params": [p for p in trained if id(p) not in encoder_ids], "name": "rest"},
             {"params": [p for p in trained if id(p) in encoder_ids], "name": "encoder"},
         ]
-        optimizer = self.optimizer([group for group in groups if group["params"]])
+        with refusing("optimizer"):
+            optimizer = self.optimizer([group for group in groups if group["params"]])
         for group in optimizer.param_groups:
             if group["name"] == "encoder":
                 group["lr"] *= self.encoder_lr_factor
         steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self.scheduler(optimizer, total_steps=steps)
+        with refusing("scheduler"):
+            scheduler = self.scheduler(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     # ---- whole sequences ----------------------------------------------------------------------------

@@ -79,7 +79,8 @@ class Experiment:
 
     def __init__(self, cfg: DictConfig, steps: int, folder: Path) -> None:
         self.cfg, self.steps, self.folder = cfg, steps, folder
-        self.data = build.build_data(cfg)
+        self.motion = build.build_motion(cfg)
+        self.data = build.build_data(cfg, self.motion)
         self.data.setup("fit")
         self.data.prepare_data()
         self.model = build.build_model(cfg)
@@ -87,7 +88,7 @@ class Experiment:
         self.device = torch.device("cuda" if cfg.trainer.accelerator == "gpu" else "cpu")
 
     def bare(self) -> tuple[float, float]:
-        task = build.build_task(self.cfg, copy.deepcopy(self.model))
+        task = build.build_task(self.cfg, copy.deepcopy(self.model), self.motion)
         model, loss = task.model.to(self.device).train(), task.loss
         optimizer = task.optimizer(
             [{"params": [p for p in model.parameters() if p.requires_grad], "name": "all"}]
@@ -108,7 +109,7 @@ class Experiment:
         return watch.per_step()
 
     def framework(self, loader: Iterable[Any]) -> tuple[float, float]:
-        task = build.build_task(self.cfg, copy.deepcopy(self.model))
+        task = build.build_task(self.cfg, copy.deepcopy(self.model), self.motion)
         watch = Stopwatch()
         output = Path(tempfile.mkdtemp(dir=self.folder))
         trainer = build.build_trainer(self.cfg, output, [*build.build_callbacks(self.cfg), watch])

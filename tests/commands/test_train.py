@@ -76,7 +76,7 @@ def test_results_are_a_valid_submission(finished):
 
 def test_the_score_is_that_of_the_written_masks(finished):
     cfg, folder = finished
-    data = build.build_data(cfg)
+    data = build.build_data(cfg, build.build_motion(cfg))
     data.setup("test")
     index, ious = 0, []
     for sequence in data.test_sequences:
@@ -161,12 +161,12 @@ def test_a_data_set_that_was_not_trained_on_is_tested_whole(compose, finished, t
 def test_testing_on_training_clips_is_said(compose, finished, tmp_path, caplog):
     seen = [o.replace("data.test=2", "data.test=4") for o in DATA]
     cfg = compose(*seen, f"checkpoint={finished[1]}/checkpoints/best.ckpt", config="test")
-    data = build.build_data(cfg)
+    data = build.build_data(cfg, build.build_motion(cfg))
     data.source.sequences = lambda stage, sequences=data.source.sequences: sequences("train")
-    from davis_exp.data.split import Past
+    from davis_exp.data.split import TrainedOn
 
     clips = checkpoints.read(finished[1] / "checkpoints/best.ckpt")["clips"]
-    data.past = Past(frozenset(clips["trained"]), frozenset(clips["held_out"]))
+    data.trained_on = TrainedOn(frozenset(clips["trained"]), frozenset(clips["held_out"]))
     data.setup("test")
     assert len(data.test_sequences) == 4
     assert f"{len(clips['trained'])} of 4 test clips were trained on" in caplog.text

@@ -39,7 +39,7 @@ def test_motion_comes_from_the_data_or_from_the_model(compose, name):
         "raft_small": type(None),
     }
     assert type(build.build_motion(cfg)) is kinds[name]
-    data = build.build_data(cfg)
+    data = build.build_data(cfg, build.build_motion(cfg))
     data.prepare_data()
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))

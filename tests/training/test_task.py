@@ -71,7 +71,7 @@ def train(compose, tmp_path):
     def trained(values, *overrides, kind=SegmentationTask):
         cfg = compose(*OVERRIDES, *overrides)
         runs.append(tmp_path / f"{len(runs)}")
-        task = build.build_task(cfg, build.build_model(cfg))
+        task = build.build_task(cfg, build.build_model(cfg), build.build_motion(cfg))
         task.__class__ = kind
         task.loss = Scripted(values * cfg.trainer.max_epochs)
         Watched.looks.clear()

@@ -212,9 +212,9 @@ def test_a_training_leaves_sheets(compose, tmp_path):
         ),
     )
     pl.seed_everything(0, verbose=False)
-    data = build.build_data(cfg)
+    data = build.build_data(cfg, build.build_motion(cfg))
     data.setup("fit")
-    task = build.build_task(cfg, build.build_model(cfg))
+    task = build.build_task(cfg, build.build_model(cfg), build.build_motion(cfg))
     trainer = build.build_trainer(cfg, tmp_path, build.build_callbacks(cfg))
     trainer.fit(task, datamodule=data)
     assert sheets(tmp_path) == ["step-000001.png", "step-000002.png"]
