@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from davis_exp.data.datamodule import ClipDataModule, Loading
     from davis_exp.data.features import FeatureStore
     from davis_exp.data.flow import MotionSource
+    from davis_exp.inference import Inference
     from davis_exp.training.task import SegmentationTask
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def build_model(cfg: Mapping[str, Any], make: Callable[[Any, str], Any] = make) 
     model = make(cfg["model"], "model")
     if cfg["model"].get("_partial_"):  # else a whole model, which has no parts of ours
         parts = {name: make(cfg[name], name) for name in PARTS if cfg.get(name)}
-        with _naming_parts(model):
+        with naming_parts(model):
             model = model(**parts, flow=flow if isinstance(flow, nn.Module) else None)
     needed = getattr(model, "needs_motion", False)
     if needed and flow is None:
@@ -98,12 +99,12 @@ def build_motion(cfg: DictConfig) -> "MotionSource | None":
 def load_weights(model: "nn.Module") -> None:
     """Pretrained weights, where the model has some to load. Raises BadInput if they cannot be had."""
     if hasattr(model, "load_weights"):
-        with _naming_parts(type(model)):
+        with naming_parts(type(model)):
             model.load_weights()  # type: ignore[operator]
 
 
 @contextlib.contextmanager
-def _naming_parts(model: Callable[..., Any]) -> Iterator[None]:
+def naming_parts(model: Callable[..., Any]) -> Iterator[None]:
     """A ValueError inside becomes BadInput naming the config key; the parts of a model are keys of the root."""
     try:
         yield
@@ -114,13 +115,44 @@ def _naming_parts(model: Callable[..., Any]) -> Iterator[None]:
 
 
 def cost(cfg: DictConfig) -> "Cost":
-    """What the composition costs: parameters and FLOPs per part, without allocating a weight."""
+    """What the composition costs: parameters and FLOPs per part, without allocating a weight.
+
+    Raises BadInput for parts that cannot be built, or cannot run on the frames that they will be given.
+    """
     from davis_exp import budget
 
     with budget.empty_weights():
         model = build_model(cfg)
-    how = inference(cfg)
-    return budget.measure(model, window=how.window, step=how.stride, passes=how.passes)
+    for note in notes(model):
+        log.info("%s", note)
+    with naming_parts(type(model)):
+        return budget.measure(model, **measured(inference(cfg), cfg))
+
+
+def measured(how: "Inference", cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """How `budget.measure` runs a model: as inference does, on frames of the sizes that it will be given."""
+    from davis_exp import budget
+
+    sizes = dict.fromkeys(tuple(size) for size in (clip_size(cfg), how.size) if size)
+    seen = tuple(sizes) or (budget.FRAME,)
+    return {"window": how.window, "step": how.stride, "passes": how.passes, "seen": seen}
+
+
+def clip_size(cfg: Mapping[str, Any]) -> Any:
+    """(height, width) of the training clips; None where the data has none of its own."""
+    return plain(cfg.get("data") or {}).get("size")
+
+
+def notes(model: "nn.Module") -> list[str]:
+    """What there is to know of its parts beside their cost."""
+    found = {}
+    for name, module in model.named_modules():
+        if (size := getattr(module, "image_size", None)) is not None:
+            found[name] = (
+                f"{name}: {getattr(module, 'name', type(module).__name__)} takes images of {size[0]} x {size[1]} only: "
+                "frames are resized to it"
+            )
+    return list(found.values())
 
 
 # ---- data, task, trainer ----------------------------------------------------------------------------
@@ -199,7 +231,7 @@ def build_task(cfg: DictConfig, model: "nn.Module") -> "SegmentationTask":
     )
 
 
-def inference(cfg: Mapping[str, Any]) -> Any:
+def inference(cfg: Mapping[str, Any]) -> "Inference":
     """How sequences are run; frames are seen at `inference.size`, or else at the size of the training clips."""
     from davis_exp.inference import Inference
 
