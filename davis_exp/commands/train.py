@@ -45,6 +45,8 @@ def run(cfg: DictConfig, output: Path) -> int:
     # Lightning is slow to import: not before the budget has been checked.
     import pytorch_lightning as pl
 
+    from davis_exp.training import settings
+
     build.check(cfg)
     last, kept = _newest_whole(left)
     changed = _changes(kept["config"], cfg) if kept is not None else []
@@ -60,11 +62,15 @@ def run(cfg: DictConfig, output: Path) -> int:
     if first:
         forget_after(output, kept["global_step"] if kept is not None else 0)
     data.features = build.build_features(cfg, model, data.loading.size)
+    data.same_batches = settings.overfits(cfg.trainer)
     task = build.build_task(cfg, model)
-    trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg) + changed)
+    callbacks = build.build_callbacks(cfg)
+    trainer = build.build_trainer(cfg, output, [*callbacks.values(), *changed])
+    settings.check_monitors(callbacks, validated=bool(data.val_sequences and trainer.limit_val_batches))
     if (session := tracking.current()) is not None:
         session.log_split(data)
-    trainer.fit(task, datamodule=data, ckpt_path=None if last is None else str(last), weights_only=True)
+    with settings.naming(callbacks):
+        trainer.fit(task, datamodule=data, ckpt_path=None if last is None else str(last), weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.global_step < trainer.max_steps:

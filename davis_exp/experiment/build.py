@@ -237,21 +237,23 @@ def inference(cfg: Mapping[str, Any]) -> "Inference":
 
     how = dict(plain(cfg["inference"]))
     config.check_call(Inference, how, "inference")
-    key = "inference.size" if how["size"] else "data.size"
-    size = how.pop("size") or plain(cfg.get("data") or {}).get("size")
-    if size is not None and not (isinstance(size, list | tuple) and len(size) == 2):
-        raise BadInput(f"{key}: give [height,width], got {size!r}")
-    return Inference(size=tuple(size) if size else None, scales=tuple(how.pop("scales")), **how)
+    sizes = {"inference.size": how.pop("size"), "data.size": clip_size(cfg)}
+    for key, size in sizes.items():
+        if size is not None and not (isinstance(size, list | tuple) and len(size) == 2):
+            raise BadInput(f"{key}: give [height,width], got {size!r}")
+    size = next((tuple(size) for size in sizes.values() if size), None)
+    return Inference(size=size, scales=tuple(how.pop("scales")), **how)
 
 
-def build_callbacks(cfg: DictConfig) -> "list[pl.Callback]":
-    """The callbacks that go with training."""
-    return [make(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node]
+def build_callbacks(cfg: DictConfig) -> "dict[str, pl.Callback]":
+    """The callbacks that go with training, by their names in the config."""
+    nodes = cfg.get("callbacks") or {}
+    return {str(name): make(node, f"callbacks.{name}") for name, node in nodes.items() if node}
 
 
 def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]") -> "pl.Trainer":
     """Lightning's Trainer and its logger, keeping everything under `output`. A rank meets the others here."""
-    from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
     from pytorch_lightning.plugins.environments import LightningEnvironment
     from pytorch_lightning.strategies import DDPStrategy
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -259,6 +261,7 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
     from davis_exp.tracking.metrics_csv import MetricsCsv
     from davis_exp.training.callbacks.checkpoint import AtomicCheckpointIO
     from davis_exp.training.callbacks.progress import PlainProgress
+    from davis_exp.training.settings import translated
 
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # no tips, no list of absent hardware
@@ -267,7 +270,7 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
     logger: Any = make(cfg.logger, "logger")(save_dir=str(output)) if cfg.get("logger") else False
     if logger and not isinstance(logger, MetricsCsv):
         logger = [logger, MetricsCsv(str(output))]  # the run's own curves, wherever else they go
-    trainer = make(cfg.trainer, "trainer")
+    trainer = make(translated(plain(cfg.trainer)), "trainer")
     for name in ("fast_dev_run", "limit_test_batches"):
         if cfg.trainer.get(name):
             raise BadInput(f"trainer.{name}: results must be whole; for a quick look use trainer=debug")
@@ -291,8 +294,8 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
             default_root_dir=str(output),
             callbacks=callbacks,
             logger=logger,
-            enable_progress_bar=sys.stderr.isatty()
-            and not any(isinstance(c, PlainProgress) for c in callbacks),
+            enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks)
+            or (sys.stderr.isatty() and not any(isinstance(c, PlainProgress) for c in callbacks)),
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
             enable_model_summary=False,
             num_sanity_val_steps=0,
