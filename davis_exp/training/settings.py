@@ -23,9 +23,12 @@ def translated(trainer: Mapping[str, Any]) -> dict[str, Any]:
     """The `trainer` node as Lightning is given it.
 
     `overfit_batches` would have Lightning replace the sampler; ours gives out an epoch's first batches again and again
-    by itself (`ClipSampler.same`), and what is left to ask for is how many.
+    by itself (`ClipSampler.same`), and what is left to ask for is how many. Raises BadInput for what Lightning divides by.
     """
     node = dict(trainer)
+    for key in ("val_check_interval", "check_val_every_n_epoch", "accumulate_grad_batches"):
+        if isinstance(value := node.get(key), int | float) and value <= 0:
+            raise BadInput(f"trainer.{key}: must be above 0, got {value}")
     if overfits(node):
         few = node.pop("overfit_batches")
         node |= {"limit_train_batches": few, "limit_val_batches": few}
