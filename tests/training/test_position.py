@@ -175,6 +175,17 @@ def test_steps_that_end_within_an_epoch(tmp_path, tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_validations_within_an_epoch_and_the_same_batches_throughout(tmp_path, tmp_path_factory):
+    often = ("+trainer.val_check_interval=2", "+trainer.overfit_batches=4")
+    other = tmp_path_factory.mktemp("whole")
+    assert train(other, *often) == 0
+    assert train(tmp_path, *often, at=3, number=signal.SIGINT) == 130
+    assert train(tmp_path, *often, at=4, number=signal.SIGKILL, phase="validation_step") == -9
+    assert train(tmp_path, *often) == 0
+    assert_equal(left(other), left(tmp_path))
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_twenty_interruptions_at_random(whole, tmp_path):
     rng = random.Random(0)
