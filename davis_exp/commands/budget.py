@@ -24,6 +24,7 @@ def run(
     for option, file in (("csv", csv), ("plot", plot)):
         if file is not None:
             raise BadInput(f"--{option} {file}: needs several compositions; add -m")
+    config.check_whole(cfg, "budget")
     cost = build.cost(cfg)
     if json is not None:
         limit = cfg.budget.limit

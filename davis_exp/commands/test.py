@@ -22,6 +22,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     The checkpoint brings its own model; what `cfg` leaves null (inference size and windows) is the checkpoint's too.
     Raises BadInput for a checkpoint or data that cannot be used, OverBudget if the checkpoint is over its budget.
     """
+    config.check_whole(cfg, "test")
     checkpoint = checkpoints.read(cfg.checkpoint, cfg.allow)
     trained = composition(checkpoint, cfg.inference)
     cost = build.cost(trained)

@@ -29,6 +29,7 @@ def run(cfg: DictConfig, output: Path) -> int:
 
     Raises BadInput for settings or data that cannot work and OverBudget before anything is loaded or written.
     """
+    config.check_whole(cfg, "train")
     left = resuming.checkpoints(cfg, output)
     cost = build.cost(cfg)
     budget.guard(cost, cfg.budget.limit)

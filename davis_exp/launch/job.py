@@ -111,7 +111,7 @@ def execute(
     record = status.RunStatus(folder, command=name) if recorded is not None else None
     try:
         with record or contextlib.nullcontext():
-            digest = _check(cfg, name)
+            digest = _check(cfg)
             if record and recorded is not None:
                 record.update(seed=cfg.get("seed"), digest=digest)
                 if not status.read(folder).get("identity"):
@@ -154,12 +154,11 @@ def execute(
         return code
 
 
-def _check(cfg: DictConfig, name: str) -> str:
+def _check(cfg: DictConfig) -> str:
     """What can be found wrong before anything is imported; returns the config's digest."""
     try:
         for key in sorted(OmegaConf.missing_keys(cfg)):
             raise BadInput(f"{key}: missing; give {key}=…")
-        config.check_whole(cfg, name)
         config.check_types(cfg, config.ROOT_KEYS)
         return config.digest(cfg)
     except OmegaConfBaseException as error:
