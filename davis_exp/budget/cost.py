@@ -1,27 +1,24 @@
 """What a model costs, part by part, and the guard that refuses one that costs too much."""
 
-import contextlib
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from davis_exp.budget.activations import PeakActivations
+from davis_exp.models.empty import evaluating, run_empty, shapes_of
 from davis_exp.models.segmenter import Context, VideoSegmenter
-from davis_exp.utils.errors import OverBudget
+from davis_exp.utils.errors import OverBudget, brief
 
 log = logging.getLogger(__name__)
 
 FRAME = (480, 854)
 """(H, W) of DAVIS at 480p, at which FLOPs are stated."""
-CANNOT_RUN_EMPTY = (RuntimeError, NotImplementedError, TypeError, AttributeError)
-"""What a part that needs data raises on the meta device."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +120,7 @@ def measure(
     window: int | None = None,
     step: int = 1,
     passes: float = 1.0,
+    seen: Iterable[tuple[int, int]] = (),
 ) -> Cost:
     """`count`, and FLOPs per output frame as inference runs the model: without arithmetic, on any device.
 
@@ -133,17 +131,47 @@ def measure(
         window, step: frames per call and new frames per call, for a model that looks at windows of frames;
             by default what its context spans, and one. A model that streams, or takes frames one by one, is
             measured at one step whatever these say.
+        seen: (H, W) of frames that it will be given: it must run on them.
+
+    Raises:
+        ValueError: it cannot run on frames that it will be given; says which part cannot.
     """
     length, step = clip(getattr(model, "context", None), window, step)
-    frames = torch.empty(1, length, 3, *size, device="meta")
+    for given in seen:
+        check_runs(model, length, given)
     try:
-        counted, activations = _run_empty(model, frames)
-    except CANNOT_RUN_EMPTY as error:
-        # Parameters are what is limited: a part that cannot run without data must not hide them.
-        log.warning("FLOPs not counted: %s", next(iter(str(error).splitlines()), type(error).__name__))
+        counted, activations = _count_flops(model, torch.empty(1, length, 3, *size, device="meta"))
+    except Exception as error:
+        say_uncounted(error)
         return Cost(count(model), size)
     flops = {name: round(n * passes / step) for name, n in counted.items()}
     return Cost(count(model, flops), size, activations)
+
+
+def check_runs(model: nn.Module, length: int, size: tuple[int, int]) -> None:
+    """Run `model` on a clip of so many frames of `size` (H, W): without arithmetic, and where it needs values, with zeros.
+
+    Raises ValueError if it cannot, saying which part: whatever a library's network raises of a size it cannot take.
+    """
+    clip = torch.empty(1, length, 3, *size, device="meta")
+    try:
+        run_empty(model, *_inputs(model, clip))
+    except Exception:
+        clip = torch.zeros(1, length, 3, *size, device=next((p.device for p in model.parameters()), None))
+        try:
+            with evaluating(model), torch.no_grad():
+                model(*_inputs(model, clip))
+        except Exception as error:
+            part = _at_fault(model, error)
+            raise ValueError(
+                f"{part}: cannot run on frames of {size[0]} x {size[1]} ({type(error).__name__}: {brief(error)}): "
+                f"choose another size (data.size), or another {part}"
+            ) from error
+
+
+def say_uncounted(error: Exception) -> None:
+    """Parameters are what is limited: a part that computes with values must not hide them."""
+    log.warning("FLOPs not counted: %s", brief(error))
 
 
 def clip(context: Context, window: int | None, step: int) -> tuple[int, int]:
@@ -165,31 +193,6 @@ def guard(model: Cost | nn.Module, limit: int | None) -> None:
         )
 
 
-@contextlib.contextmanager
-def empty_weights() -> Iterator[None]:
-    """Modules built inside have their parameters on the meta device: shapes, without memory or values.
-
-    Each parameter moves as it is registered. `torch.device("meta")` would move every tensor that a
-    constructor makes, and fails where one computes with values (MiT's drop-path rates). It acts on the whole
-    process: build one model at a time.
-    """
-    register = nn.Module.register_parameter
-    twins: dict[nn.Parameter, nn.Parameter] = {}  # a parameter registered twice stays shared
-
-    def register_empty(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        if param is not None and not param.is_meta:
-            if param not in twins:
-                twins[param] = nn.Parameter(param.detach().to("meta"), requires_grad=param.requires_grad)
-            param = twins[param]
-        register(module, name, param)
-
-    nn.Module.register_parameter = register_empty  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
-
-
 def _parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The parts by name; the last is the model as a whole, for what no part before it has."""
     return (
@@ -199,32 +202,32 @@ def _parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
     )
 
 
-def _run_empty(model: nn.Module, frames: Tensor) -> tuple[dict[str, int], int]:
+def _inputs(model: nn.Module, clip: Tensor) -> tuple[Tensor, ...]:
+    return (clip, clip) if getattr(model, "needs_motion", False) else (clip,)
+
+
+def _at_fault(model: nn.Module, error: Exception) -> str:
+    """The part of `model` in which `error` was raised, by its name."""
+    names = {id(part): name for name, part in _parts(model)[:-1]}
+    traceback = error.__traceback__
+    while traceback is not None:
+        owner = traceback.tb_frame.f_locals.get("self")
+        if id(owner) in names:
+            return names[id(owner)]
+        traceback = traceback.tb_next
+    return "model"
+
+
+def _count_flops(model: nn.Module, frames: Tensor) -> tuple[dict[str, int], int]:
     """One call on `frames` (on the meta device): its FLOPs by part, and its peak activations in bytes."""
-    inputs = (frames, frames) if getattr(model, "needs_motion", False) else (frames,)
-    tensors = itertools.chain(model.named_parameters(), model.named_buffers())
-    empty = {name: tensor.to("meta") for name, tensor in tensors}
+    shapes = shapes_of(model)
     with (
-        _evaluating(model),
-        torch.no_grad(),
         FlopCounterMode(display=False) as counter,
-        PeakActivations([frames, *empty.values()]) as activations,
+        PeakActivations([frames, *shapes.values()]) as activations,
     ):
-        functional_call(model, empty, inputs)
+        run_empty(model, *_inputs(model, frames), shapes=shapes)
     counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     *parts, (rest, _) = _parts(model)
     flops = {name: counts.get(f"{type(model).__name__}.{name}", 0) for name, _ in parts}
     flops[rest] = counts.get("Global", 0) - sum(flops.values())
     return flops, activations.peak
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, each module's own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from davis_exp import budget
+from davis_exp import budget, config
 from davis_exp.experiment import atlas, atlas_views, build
 from davis_exp.launch import expand
 from davis_exp.results.charts import standalone
@@ -24,6 +24,7 @@ def run(
     for option, file in (("csv", csv), ("plot", plot)):
         if file is not None:
             raise BadInput(f"--{option} {file}: needs several compositions; add -m")
+    config.check_whole(cfg, "budget")
     cost = build.cost(cfg)
     if json is not None:
         limit = cfg.budget.limit
@@ -47,11 +48,17 @@ def run_all(
     """
     if plot is not None and not plot.endswith(".svg"):
         raise BadInput(f"--plot {plot}: the picture is an SVG; give a name that ends in .svg")
+
+    def composed(overrides: list[str]) -> DictConfig:
+        cfg = compose(overrides)
+        config.check_whole(cfg, "budget")
+        return cfg
+
     fixed, swept = expand.split(overrides)
     total = expand.number(swept)
     entries = []
     with progress_bar("counting") as progress:
-        for entry in atlas.count(fixed, swept, compose):
+        for entry in atlas.count(fixed, swept, composed):
             entries.append(entry)
             if progress:
                 progress(len(entries), total)

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from davis_exp import config
 from davis_exp.experiment import checkpoints
 from davis_exp.experiment.evaluate import evaluate
 from davis_exp.experiment.experiment import Experiment
@@ -17,6 +18,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     The checkpoint brings its own model; what `cfg` leaves null (inference size and windows) is the checkpoint's too.
     Raises BadInput for a checkpoint or data that cannot be used, OverBudget if the checkpoint is over its budget.
     """
+    config.check_whole(cfg, "test")
     checkpoint = checkpoints.read(cfg.checkpoint, cfg.allow)
     run = Experiment(cfg, output, composition(checkpoint, cfg.inference), checkpoint)
     run.guard()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from davis_exp import config
 from davis_exp.config.instantiate import plain
 from davis_exp.experiment import build, checkpoints
 from davis_exp.experiment.evaluate import evaluate
@@ -27,6 +28,7 @@ def run(cfg: DictConfig, output: Path) -> int:
 
     Raises BadInput for settings or data that cannot work and OverBudget before anything is loaded or written.
     """
+    config.check_whole(cfg, "train")
     found = resuming.checkpoints(cfg, output)
     if cfg.seed < 0:
         raise BadInput(f"seed: must be at least 0, got {cfg.seed}")
@@ -36,8 +38,10 @@ def run(cfg: DictConfig, output: Path) -> int:
     # Lightning is slow to import: not before the budget has been checked.
     import pytorch_lightning as pl
 
+    from davis_exp.training import settings
+
     last, kept = _newest_whole(found)
-    run.callbacks += _changes(kept["config"], cfg) if kept is not None else []
+    run.added += _changes(kept["config"], cfg) if kept is not None else []
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     task, trainer, data = run.task, run.trainer, run.data  # what is refused is refused before data is read
     data.setup("fit")
@@ -49,9 +53,12 @@ def run(cfg: DictConfig, output: Path) -> int:
     if distributed.here().first:
         forget_after(output, kept["global_step"] if kept is not None else 0)
     data.features = build.build_features(cfg, run.model, data.loading.size)
+    data.same_batches = settings.overfits(cfg.trainer)
+    settings.check_monitors(run.callbacks, validated=bool(data.val_sequences and trainer.limit_val_batches))
     if (session := tracking.current()) is not None:
         session.log_split(data)
-    trainer.fit(task, datamodule=data, ckpt_path=None if last is None else str(last), weights_only=True)
+    with settings.naming(run.callbacks):
+        trainer.fit(task, datamodule=data, ckpt_path=None if last is None else str(last), weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.global_step < trainer.max_steps:

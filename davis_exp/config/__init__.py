@@ -1,13 +1,23 @@
 """Composed configs: where conf/ is, what a config must be like, and what is made of one. Imports no torch."""
 
 from davis_exp.config.checks import check_call, check_types
-from davis_exp.config.composed import NOT_IN_DIGEST, ROOT_KEYS, choices, conf_dir, digest, groups, moved
+from davis_exp.config.composed import (
+    NOT_IN_DIGEST,
+    ROOT_KEYS,
+    check_whole,
+    choices,
+    conf_dir,
+    digest,
+    groups,
+    moved,
+)
 
 __all__ = [
     "NOT_IN_DIGEST",
     "ROOT_KEYS",
     "check_call",
     "check_types",
+    "check_whole",
     "choices",
     "conf_dir",
     "digest",

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from davis_exp.utils.errors import BadInput
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -43,6 +45,8 @@ ROOT_KEYS: dict[str, Any] = {
     **dict.fromkeys(["data", "augmentation", "trainer", "callbacks", "logger", "task", "inference"], Any),
 }
 
+COUNTED = {"model", "encoder", "temporal", "decoder", "inference", "budget"}  # what a cost depends on
+
 
 def conf_dir() -> Path:
     """The folder of config groups: a checkout's own conf/, else the copy that the wheel installs."""
@@ -71,6 +75,37 @@ def groups(conf: Path, config_name: str) -> dict[str, tuple[str | None, list[str
             if options and not key.startswith("override "):
                 found[group] = (default, options)
     return found
+
+
+def check_whole(cfg: "DictConfig | Mapping[str, Any]", config_name: str) -> None:
+    """Check that a config composed from `config_name` has all keys that it came with. Raises BadInput for one taken out.
+
+    What may be none is not missed (flow, logger, callbacks), nor are the parts of a model that is one whole.
+    """
+    whole = not (cfg.get("model") or {"_partial_": True}).get("_partial_")
+    spared = {"flow", "logger", "callbacks", *(("encoder", "temporal", "decoder") if whole else ())}
+    needed = _own_keys(conf_dir(), config_name) if config_name != "budget" else COUNTED
+    for key in sorted(needed - cfg.keys() - spared):
+        _, options = groups(conf_dir(), config_name).get(key, (None, []))
+        instead = f", or choose {key}=none" if "none" in options else ""
+        raise BadInput(f"{key}: missing, and nothing works without it; leave ~{key} out{instead}")
+
+
+def _own_keys(conf: Path, config_name: str) -> set[str]:
+    """The root keys of every config that is composed from `config_name`."""
+    import yaml
+
+    text = (conf / f"{config_name}.yaml").read_text()
+    if "@package" in text:  # another's
+        return set()
+    content = yaml.safe_load(text)
+    keys = content.keys() - {"defaults", "hydra"}
+    for entry in content.get("defaults", []):
+        if isinstance(entry, str) and entry != "_self_":
+            keys |= _own_keys(conf, entry)
+        elif isinstance(entry, dict):
+            keys |= {key for key, default in entry.items() if default and not key.startswith("override ")}
+    return keys
 
 
 def choices(word: str, options: Iterable[str], prefix: str = "", verb: str = "there are") -> str:

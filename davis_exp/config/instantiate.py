@@ -42,9 +42,8 @@ def make(node: Any, key: str) -> Any:
         cause = error.__cause__ or error
         if isinstance(cause, BadInput):
             raise cause from None
-        if isinstance(
-            cause, (TypeError, ValueError, KeyError, RuntimeError, ImportError, OSError, AssertionError)
-        ):
+        known = (TypeError, ValueError, KeyError, RuntimeError, ImportError, OSError, AssertionError)
+        if isinstance(cause, known) or type(cause).__module__ != "builtins":  # a library's own kind
             reason = " ".join(re.sub(PYDANTIC, "", str(cause)).split()) or type(cause).__name__
             for name in _part_refused(error):  # of a node with nodes below it
                 key, node = f"{key}.{name}", node[int(name) if isinstance(node, list) else name]

@@ -167,6 +167,7 @@ class ClipSampler(Sampler[tuple[int, int]]):
         seed: decides the order, together with the epoch.
         batch: items in a batch, of all ranks together.
         rank, world_size: None asks torch.distributed when iterated.
+        same: every epoch is the first again.
     """
 
     def __init__(
@@ -177,8 +178,9 @@ class ClipSampler(Sampler[tuple[int, int]]):
         world_size: int | None = None,
         *,
         batch: int = 1,
+        same: bool = False,
     ) -> None:
-        self.clips, self.seed = clips, seed
+        self.clips, self.seed, self.same = clips, seed, same
         self.begin(0)
         self.given = clips // batch * batch or clips
         self._shard = None if rank is None or world_size is None else (rank, world_size)
@@ -202,6 +204,7 @@ class ClipSampler(Sampler[tuple[int, int]]):
 
     def addresses(self, epoch: int) -> list[tuple[int, int]]:
         """All that this rank is given in an epoch, in order."""
+        epoch = 0 if self.same else epoch
         rank, world = self._rank_and_world()
         order = np.random.default_rng([self.seed, epoch]).permutation(self.clips)[: self.given]
         order = np.resize(order, len(self) * world)  # np.resize starts over at the end

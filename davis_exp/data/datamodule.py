@@ -49,6 +49,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     Attributes:
         train_sequences, val_sequences, test_sequences: found by `setup`.
+        same_batches: whether every epoch draws what the first does, to overfit.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class ClipDataModule(pl.LightningDataModule):
         super().__init__()
         self.source, self.augmentation, self.loading, self.seed = source, augmentation, loading, seed
         self.motion, self.features = motion, features
+        self.same_batches = False
         self.trained_on: TrainedOn | None = None  # of the checkpoint that is tested, if none is trained
         self._parts: list[Part] = []  # what is trained on
         self._store: DecodedStore | None = None  # lives as long as workers may ask it for what is in memory
@@ -198,7 +200,7 @@ class ClipDataModule(pl.LightningDataModule):
             clips,
             batch_size=loading.batch_size // world,
             # A last batch of one clip would upset batch norm; but some batch there must be.
-            sampler=ClipSampler(len(clips), self.seed, batch=loading.batch_size),
+            sampler=ClipSampler(len(clips), self.seed, batch=loading.batch_size, same=self.same_batches),
             num_workers=loading.workers,
             persistent_workers=loading.workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -17,13 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from davis_exp import budget
 from davis_exp.experiment import build
 from davis_exp.launch.expand import as_overrides, combinations
+from davis_exp.models.empty import run_empty
 from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import VideoSegmenter
 from davis_exp.utils.errors import BadInput
 
 log = logging.getLogger(__name__)
 
-ROOTS = ("model", "encoder", "flow", "temporal", "decoder", "inference", "budget")
+ROOTS = ("model", "encoder", "flow", "temporal", "decoder", "inference", "data", "budget")
 """What a cost depends on. An override below one of them changes nothing else."""
 
 Compose = Callable[[list[str]], DictConfig]
@@ -53,14 +54,13 @@ def count(fixed: Sequence[str], swept: Mapping[str, Sequence[str]], compose: Com
         compose: overrides → the config; called once for each option, not for each combination.
     """
     counter = _Counter()
-    with budget.empty_weights():
-        for choices, cfg in compositions(fixed, swept, compose):
-            limit = cfg["budget"]["limit"]
-            entry = Entry(choices, limit, notes=tuple(_families(choices, cfg)))
-            try:
-                yield replace(entry, cost=counter.cost(cfg))
-            except BadInput as error:
-                yield replace(entry, refused=str(error))
+    for choices, cfg in compositions(fixed, swept, compose):
+        entry = Entry(choices, cfg["budget"]["limit"], notes=tuple(_families(choices, cfg)))
+        try:
+            model = counter.model(cfg)
+            yield replace(entry, cost=counter.cost(model, cfg), notes=(*entry.notes, *build.notes(model)))
+        except BadInput as error:
+            yield replace(entry, refused=str(error))
 
 
 def compositions(
@@ -109,16 +109,34 @@ class _Counter:
     def __init__(self) -> None:
         self._known: dict[Any, Any] = {}
 
-    def cost(self, cfg: Mapping[str, Any]) -> budget.Cost:
-        """As `build.cost`, without activations."""
-        how = self._once(_identity("inference", cfg["inference"]), lambda: build.inference(cfg))
-        model = build.build_model(cfg, self._make)
-        if type(model) is not VideoSegmenter:
-            return budget.measure(model, window=how.window, step=how.stride, passes=how.passes)
-        length, step = budget.clip(model.context, how.window, how.stride)
-        flops = self._flops(model, length)
+    def model(self, cfg: Mapping[str, Any]) -> nn.Module:
+        """As `build.build_model`, without memory for weights."""
+        with budget.empty_weights():
+            return build.build_model(cfg, self._make)
+
+    def cost(self, model: nn.Module, cfg: Mapping[str, Any]) -> budget.Cost:
+        """As `build.cost`, without activations. Raises BadInput for what cannot run."""
+        identity = _identity("inference", [cfg["inference"], build.clip_size(cfg)])
+        how = self._once(identity, lambda: build.inference(cfg))
+        with build.naming_parts(type(model)):
+            if type(model) is not VideoSegmenter:
+                return budget.measure(model, **build.measured(how, cfg))
+            length, step = budget.clip(model.context, how.window, how.stride)
+            for size in build.measured(how, cfg)["seen"]:
+                try:
+                    self._flops(model, length, size)
+                except Exception:
+                    parts = tuple(id(part) for part in model.children())
+                    self._once(
+                        (parts, length, size), functools.partial(budget.check_runs, model, length, size)
+                    )
+            try:
+                counted = self._flops(model, length, budget.FRAME)
+            except Exception as error:
+                budget.say_uncounted(error)
+                return budget.Cost(budget.count(model))
         return budget.Cost(
-            budget.count(model, flops and {name: round(n * how.passes / step) for name, n in flops.items()})
+            budget.count(model, {name: round(n * how.passes / step) for name, n in counted.items()})
         )
 
     def _make(self, node: Any, key: str) -> Any:
@@ -128,43 +146,37 @@ class _Counter:
         identity = _identity(key, node)
         for missing in _missing(node, key):
             raise BadInput(f"{missing}: missing; give {missing}=…")
-        made = self._once(identity, lambda: _emptied(build.make(node, key)))
+        made = self._once(identity, lambda: build.make(node, key))
         if not node.get("_partial_"):
             return made
 
         @functools.wraps(made.func)
         def factory(inputs: Levels) -> Any:
-            return self._once((identity, inputs), lambda: _emptied(made(inputs=inputs)))
+            return self._once((identity, inputs), lambda: made(inputs=inputs))
 
         factory.__wrapped__ = made  # the signature that is left
         return factory
 
-    def _flops(self, model: VideoSegmenter, length: int) -> dict[str, int] | None:
-        """FLOPs of one call on `length` frames, part by part; None where a part cannot run empty."""
-        size = model.padded((length, *budget.FRAME))
-        plain, frames = (
-            torch.empty(1, t, 3, h, w, device="meta") for t, h, w in ((length, *budget.FRAME), size)
-        )
+    def _flops(self, model: VideoSegmenter, length: int, size: tuple[int, int]) -> dict[str, int]:
+        """FLOPs of one call on `length` frames of `size`, part by part; raises whatever a part does."""
+        padded = model.padded((length, *size))
+        plain, frames = (torch.empty(1, t, 3, h, w, device="meta") for t, h, w in ((length, *size), padded))
         motion = frames if model.encoder.needs_motion else None
         flops = dict.fromkeys((*dict(model.named_children()), "rest"), 0)
-        try:
-            if model.flow is not None:
-                _, flops["flow"] = self._run(model.flow, plain)
-            features, flops["encoder"] = self._run(model.encoder, frames, motion)
-            state = model.temporal.initial_state(features)
-            (features, _), flops["temporal"] = self._run(model.temporal, features, state)
-            _, flops["decoder"] = self._run(model.decoder, features, size)
-        except budget.CANNOT_RUN_EMPTY as error:
-            log.warning("FLOPs not counted: %s", next(iter(str(error).splitlines()), type(error).__name__))
-            return None
+        if model.flow is not None:
+            _, flops["flow"] = self._run(model.flow, plain)
+        features, flops["encoder"] = self._run(model.encoder, frames, motion)
+        state = model.temporal.initial_state(features)
+        (features, _), flops["temporal"] = self._run(model.temporal, features, state)
+        _, flops["decoder"] = self._run(model.decoder, features, padded)
         return flops
 
     def _run(self, part: Any, *inputs: Any) -> tuple[Any, int]:
         """What `part` returns, on the meta device, and its FLOPs."""
 
         def run() -> tuple[Any, int]:
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                return part(*inputs), counter.get_total_flops()
+            with FlopCounterMode(display=False) as counter:
+                return run_empty(part, *inputs), counter.get_total_flops()
 
         return self._once((id(part), repr(_shapes(inputs))), run)
 
@@ -173,14 +185,11 @@ class _Counter:
         if key not in self._known:
             try:
                 self._known[key] = make()
-            except (BadInput, ValueError, *budget.CANNOT_RUN_EMPTY) as error:
+            except Exception as error:
                 self._known[key] = error
         known = self._known[key]
-        for kind in (BadInput, ValueError):
-            if isinstance(known, kind):
-                raise kind(str(known))
         if isinstance(known, Exception):
-            raise known
+            raise known.with_traceback(None)
         return known
 
 
@@ -217,11 +226,6 @@ def _families(choices: Mapping[str, str], cfg: Mapping[str, Any]) -> Iterator[st
             module = node["_target_"].rpartition(".")[0].rpartition(".")[2]
             if module == choices.get(root):
                 yield f"{root}={module} takes any name; counted: {root}.name={node['name']}"
-
-
-def _emptied(made: Any) -> Any:
-    """A part ready to be run without arithmetic; anything else as it is."""
-    return made.to("meta").eval() if isinstance(made, nn.Module) else made
 
 
 def _shapes(inputs: Any) -> Any:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from davis_exp.data.datamodule import ClipDataModule
     from davis_exp.data.features import FeatureStore
     from davis_exp.data.flow import MotionSource
+    from davis_exp.inference import Inference
     from davis_exp.training.task import SegmentationTask
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def build_model(cfg: Mapping[str, Any], make: Callable[[Any, str], Any] = make) 
     model = make(cfg["model"], "model")
     if cfg["model"].get("_partial_"):  # else a whole model, which has no parts of ours
         parts = {name: make(cfg[name], name) for name in PARTS if cfg.get(name)}
-        with _naming_parts(model):
+        with naming_parts(model):
             model = model(**parts, flow=flow if isinstance(flow, nn.Module) else None)
     needed = getattr(model, "needs_motion", False)
     if needed and flow is None:
@@ -81,12 +82,12 @@ def build_motion(cfg: DictConfig) -> "MotionSource | None":
 def load_weights(model: "nn.Module") -> None:
     """Pretrained weights, where the model has some to load. Raises BadInput if they cannot be had."""
     if hasattr(model, "load_weights"):
-        with _naming_parts(type(model)):
+        with naming_parts(type(model)):
             model.load_weights()  # type: ignore[operator]
 
 
 @contextlib.contextmanager
-def _naming_parts(model: Callable[..., Any]) -> Iterator[None]:
+def naming_parts(model: Callable[..., Any]) -> Iterator[None]:
     """A ValueError inside becomes BadInput naming the config key; the parts of a model are keys of the root."""
     try:
         yield
@@ -97,13 +98,44 @@ def _naming_parts(model: Callable[..., Any]) -> Iterator[None]:
 
 
 def cost(cfg: DictConfig) -> "Cost":
-    """What the composition costs: parameters and FLOPs per part, without allocating a weight."""
+    """What the composition costs: parameters and FLOPs per part, without allocating a weight.
+
+    Raises BadInput for parts that cannot be built, or cannot run on the frames that they will be given.
+    """
     from davis_exp import budget
 
     with budget.empty_weights():
         model = build_model(cfg)
-    how = inference(cfg)
-    return budget.measure(model, window=how.window, step=how.stride, passes=how.passes)
+    for note in notes(model):
+        log.info("%s", note)
+    with naming_parts(type(model)):
+        return budget.measure(model, **measured(inference(cfg), cfg))
+
+
+def measured(how: "Inference", cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """How `budget.measure` runs a model: as inference does, on frames of the sizes that it will be given."""
+    from davis_exp import budget
+
+    sizes = dict.fromkeys(tuple(size) for size in (clip_size(cfg), how.size) if size)
+    seen = tuple(sizes) or (budget.FRAME,)
+    return {"window": how.window, "step": how.stride, "passes": how.passes, "seen": seen}
+
+
+def clip_size(cfg: Mapping[str, Any]) -> Any:
+    """(height, width) of the training clips; None where the data has none of its own."""
+    return plain(cfg.get("data") or {}).get("size")
+
+
+def notes(model: "nn.Module") -> list[str]:
+    """What there is to know of its parts beside their cost."""
+    found = {}
+    for name, module in model.named_modules():
+        if (size := getattr(module, "image_size", None)) is not None:
+            found[name] = (
+                f"{name}: {getattr(module, 'name', type(module).__name__)} takes images of {size[0]} x {size[1]} only: "
+                "frames are resized to it"
+            )
+    return list(found.values())
 
 
 # ---- data, task, trainer ----------------------------------------------------------------------------
@@ -175,27 +207,29 @@ def build_task(
     )
 
 
-def inference(cfg: Mapping[str, Any]) -> Any:
+def inference(cfg: Mapping[str, Any]) -> "Inference":
     """How sequences are run; frames are seen at `inference.size`, or else at the size of the training clips."""
     from davis_exp.inference import Inference
 
     how = dict(plain(cfg["inference"]))
     config.check_call(Inference, how, "inference")
-    key = "inference.size" if how["size"] else "data.size"
-    size = how.pop("size") or plain(cfg.get("data") or {}).get("size")
-    if size is not None and not (isinstance(size, list | tuple) and len(size) == 2):
-        raise BadInput(f"{key}: give [height,width], got {size!r}")
-    return Inference(size=tuple(size) if size else None, scales=tuple(how.pop("scales")), **how)
+    sizes = {"inference.size": how.pop("size"), "data.size": clip_size(cfg)}
+    for key, size in sizes.items():
+        if size is not None and not (isinstance(size, list | tuple) and len(size) == 2):
+            raise BadInput(f"{key}: give [height,width], got {size!r}")
+    size = next((tuple(size) for size in sizes.values() if size), None)
+    return Inference(size=size, scales=tuple(how.pop("scales")), **how)
 
 
-def build_callbacks(cfg: DictConfig) -> "list[pl.Callback]":
-    """The callbacks that go with training."""
-    return [make(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node]
+def build_callbacks(cfg: DictConfig) -> "dict[str, pl.Callback]":
+    """The callbacks that go with training, by their names in the config."""
+    nodes = cfg.get("callbacks") or {}
+    return {str(name): make(node, f"callbacks.{name}") for name, node in nodes.items() if node}
 
 
 def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]") -> "pl.Trainer":
     """Lightning's Trainer and its logger, keeping everything under `output`. A rank meets the others here."""
-    from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
     from pytorch_lightning.plugins.environments import LightningEnvironment
     from pytorch_lightning.strategies import DDPStrategy
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -203,6 +237,7 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
     from davis_exp.tracking.metrics_csv import MetricsCsv
     from davis_exp.training.callbacks.checkpoint import AtomicCheckpointIO
     from davis_exp.training.callbacks.progress import PlainProgress
+    from davis_exp.training.settings import translated
 
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # no tips, no list of absent hardware
@@ -211,7 +246,7 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
     logger: Any = make(cfg.logger, "logger")(save_dir=str(output)) if cfg.get("logger") else False
     if logger and not isinstance(logger, MetricsCsv):
         logger = [logger, MetricsCsv(str(output))]  # the run's own curves, wherever else they go
-    trainer = make(cfg.trainer, "trainer")
+    trainer = make(translated(plain(cfg.trainer)), "trainer")
     for name in ("fast_dev_run", "limit_test_batches"):
         if cfg.trainer.get(name):
             raise BadInput(f"trainer.{name}: results must be whole; for a quick look use trainer=debug")
@@ -235,8 +270,8 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
             default_root_dir=str(output),
             callbacks=callbacks,
             logger=logger,
-            enable_progress_bar=sys.stderr.isatty()
-            and not any(isinstance(c, PlainProgress) for c in callbacks),
+            enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks)
+            or (sys.stderr.isatty() and not any(isinstance(c, PlainProgress) for c in callbacks)),
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
             enable_model_summary=False,
             num_sanity_val_steps=0,

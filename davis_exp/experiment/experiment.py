@@ -44,7 +44,7 @@ class Experiment:
     ) -> None:
         self.cfg, self.output, self.checkpoint = cfg, output, checkpoint
         self.model_cfg = cfg if model_cfg is None else model_cfg
-        self.callbacks: list[pl.Callback] = []  # beside those of the config
+        self.added: list[pl.Callback] = []  # beside those of the config
 
     @cached_property
     def cost(self) -> budget.Cost:
@@ -101,10 +101,14 @@ class Experiment:
         )
 
     @cached_property
+    def callbacks(self) -> "dict[str, pl.Callback]":
+        """The callbacks that go with training, by their names in the config."""
+        return build.build_callbacks(self.cfg)
+
+    @cached_property
     def trainer(self) -> "pl.Trainer":
         """Lightning's Trainer, with the config's callbacks where it trains."""
-        configured = build.build_callbacks(self.cfg) if self.cfg.get("callbacks") else []
-        return build.build_trainer(self.cfg, self.output, configured + self.callbacks)
+        return build.build_trainer(self.cfg, self.output, [*self.callbacks.values(), *self.added])
 
     def metadata(self, checkpoint: Path | None) -> dict[str, Any]:
         """What the results' metadata.json says of the model, whose weights are those of `checkpoint`."""

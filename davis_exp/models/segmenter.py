@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from davis_exp.models.levels import Levels
 from davis_exp.utils.arguments import refused_by
+from davis_exp.utils.errors import brief
 
 Context = tuple[int, int] | None
 """(past, future) frames that a part looks at; None: it carries state from frame to frame."""
@@ -242,7 +243,12 @@ def _build(name: str, factory: Callable[..., Any], inputs: Levels) -> Any:
         called, given = getattr(target, "__name__", repr(target)), ", ".join((*options, "inputs"))
         raise ValueError(f"{name}: {called} cannot be called with {given}: {error}") from error
     with refused_by(name, target):
-        return factory(inputs=inputs)
+        try:
+            return factory(inputs=inputs)
+        except ValueError:
+            raise
+        except Exception as error:  # a library's own kind
+            raise ValueError(f"cannot be built for {inputs}: {brief(error)}") from error
 
 
 def _declared(name: str, part: object, attribute: str) -> Any:

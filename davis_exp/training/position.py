@@ -31,10 +31,11 @@ def settle(checkpoint: dict[str, Any], batches: int) -> None:
 
 
 def begin(trainer: "pl.Trainer") -> None:
-    """At the start of a training: have its loader begin where the checkpoint stands.
+    """At the start of a training: have its loader begin where the checkpoint stands, and end what has been ended early.
 
     Lightning makes iterators, and loader processes draw ahead, before it has read the checkpoint.
     """
+    trainer.should_stop = trainer.should_stop or _stopped_early(trainer)
     loop = trainer.fit_loop
     epochs: Any = loop.epoch_progress.current
     within = epochs.started > epochs.processed
@@ -47,3 +48,29 @@ def begin(trainer: "pl.Trainer") -> None:
     iter(loop._data_fetcher)
     if not batches:  # an epoch that begins is not one that is gone on with
         loop.epoch_loop.restarting = False
+    elif trainer.enable_validation and validated_at(trainer, batches):
+        # Lightning passes by the validation that has been, and counts a step for it.
+        loop.epoch_loop._batches_that_stepped = trainer.global_step - 1
+
+
+def validated_at(trainer: "pl.Trainer", batches: int) -> bool:
+    """Whether a validation, if there is any, comes where so many batches of the running epoch are done."""
+    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_batch
+    if not interval:  # by the clock: nobody knows
+        return False
+    if every is not None:
+        return (trainer.current_epoch + 1) % every == 0 and batches % interval == 0
+    return (trainer.current_epoch * int(trainer.num_training_batches) + batches) % interval == 0
+
+
+def _stopped_early(trainer: "pl.Trainer") -> bool:
+    """Whether a callback has ended the training that is gone on with: it was tested, or about to be."""
+    from pytorch_lightning.callbacks import EarlyStopping
+    from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
+
+    def stops(callback: EarlyStopping) -> bool:
+        if callback.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+            return callback.wait_count >= callback.patience  # which may have been raised
+        return callback.stopping_reason is not EarlyStoppingReason.NOT_STOPPED
+
+    return any(stops(callback) for callback in trainer.early_stopping_callbacks)

@@ -112,7 +112,7 @@ class Experiment:
         task = build.build_task(self.cfg, copy.deepcopy(self.model), self.motion)
         watch = Stopwatch()
         output = Path(tempfile.mkdtemp(dir=self.folder))
-        trainer = build.build_trainer(self.cfg, output, [*build.build_callbacks(self.cfg), watch])
+        trainer = build.build_trainer(self.cfg, output, [*build.build_callbacks(self.cfg).values(), watch])
         trainer.fit(task, train_dataloaders=loader)
         return watch.per_step()
 

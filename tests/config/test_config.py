@@ -210,3 +210,29 @@ def test_it_is_cheap_to_import() -> None:
     code = "import sys, davis_exp.config; print({'torch', 'hydra', 'omegaconf', 'yaml'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("key", "instead"),
+    [
+        *[
+            (key, "")
+            for key in ("model", "encoder", "decoder", "loss", "optimizer", "scheduler", "trainer", "data")
+        ],
+        *[(key, f", or choose {key}=none") for key in ("temporal", "augmentation", "budget")],
+        *[(key, "") for key in ("task", "inference", "seed", "name")],
+    ],
+)
+def test_what_is_taken_out_and_needed_is_named(compose, key: str, instead: str) -> None:
+    cfg = OmegaConf.to_container(compose(f"~{key}"))
+    with pytest.raises(BadInput) as refused:
+        config.check_whole(cfg, "train")
+    assert str(refused.value) == f"{key}: missing, and nothing works without it; leave ~{key} out{instead}"
+
+
+def test_what_may_be_none_may_be_taken_out(compose) -> None:
+    config.check_whole(compose("~flow", "~logger", "~callbacks"), "train")
+    whole = OmegaConf.to_container(compose("~temporal", "~decoder", "~encoder"))
+    config.check_whole({**whole, "model": {"_target_": "mine.Whole"}}, "train")
+    config.check_whole(compose("~loss", "~trainer", config="budget"), "budget")
+    config.check_whole(compose("~logger", config="test"), "test")

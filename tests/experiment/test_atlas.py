@@ -172,6 +172,27 @@ def test_the_command_writes_what_it_prints_and_nothing_else(tmp_path: Path) -> N
     assert all(" ".join(row) in " ".join(done.stdout.split()) for row in counted)
 
 
+def test_what_cannot_be_built_or_cannot_run_is_a_row_that_says_why(tmp_path: Path) -> None:
+    names = "lcnet_035,inception_v3,resnet19,test_coatnet"
+    done = davis_exp(
+        tmp_path,
+        *("budget", "-m", "encoder=timm", f"encoder.name={names}", "decoder=pixel", "data.size=[64,64]"),
+        *("--csv", "a.csv"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    with (tmp_path / "a.csv").open() as file:
+        rows = {row["encoder.name"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["lcnet_035", "test_coatnet", "inception_v3", "resnet19"]
+    assert "timm has no such model" in rows["resnet19"]["refused"]
+    assert rows["inception_v3"]["refused"].startswith("encoder: cannot run on frames of 64 x 64 (")
+    assert all(int(rows[name]["flops"]) > 0 for name in ("lcnet_035", "test_coatnet"))
+    assert "encoder: test_coatnet takes images of 160 x 160 only" in done.stdout
+    alone = davis_exp(
+        tmp_path, "budget", "encoder=timm", "encoder.name=inception_v3", "decoder=pixel", "data.size=[64,64]"
+    )
+    assert (alone.returncode, alone.stderr) == (2, f"davis-exp: {rows['inception_v3']['refused']}\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [

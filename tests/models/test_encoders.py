@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from davis_exp.models.empty import run_empty
 from davis_exp.models.encoders import efficientnet_lite
 from davis_exp.models.encoders.efficientnet_lite import EfficientNetLite, under_our_names
 from davis_exp.models.encoders.pixel import PixelEncoder
@@ -42,8 +44,51 @@ def test_swin_gives_channels_first_at_any_size() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [("test_coatnet", {}, (160, 160)), ("test_coatnet", {"img_size": [64, 96]}, (64, 96))],
+)
+def test_a_network_of_one_size_is_given_it(name: str, options: dict, size: tuple[int, int]) -> None:
+    encoder = TimmEncoder(name, **options).eval()
+    assert encoder.image_size == size
+    frames = torch.rand(1, 1, 3, 96, 64)
+    with torch.no_grad():
+        levels = encoder(frames)
+        images = F.interpolate(encoder.normalise(frames), size, mode="bilinear", antialias=True)
+        expected = [
+            F.interpolate(level, (96 // s, 64 // s), mode="bilinear")[None]
+            for level, s in zip(encoder.net(images), encoder.levels.strides, strict=True)
+        ]
+    for level, reference in zip(levels, expected, strict=True):
+        torch.testing.assert_close(level, reference)
+
+
+def test_a_network_of_any_size_is_told_so_and_stays_the_same() -> None:
+    encoder = TimmEncoder("test_vit").eval()
+    assert encoder.image_size is None
+    fixed = timm.create_model("test_vit", features_only=True).eval()
+    fixed.load_state_dict(encoder.net.state_dict())
+    images = torch.rand(1, 3, 160, 160)
+    with torch.no_grad():
+        for level, reference in zip(encoder.features(images), fixed(images), strict=True):
+            torch.testing.assert_close(level, reference)
+        assert [level.shape[-2:] for level in encoder(torch.rand(1, 1, 3, 32, 48))] == [(2, 3)] * 3
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "legacy_xception"])
+def test_levels_of_networks_without_padding_are_where_they_are_declared(name: str) -> None:
+    encoder = TimmEncoder(name).eval()
+    frames = torch.empty(1, 1, 3, 96, 160, device="meta")
+    levels = run_empty(encoder, frames)
+    given = zip(encoder.levels.channels, encoder.levels.strides, strict=True)
+    assert [tuple(level.shape) for level in levels] == [(1, 1, c, 96 // s, 160 // s) for c, s in given]
+    assert encoder(torch.rand(1, 1, 3, 96, 96))[0].shape[-1] == 48  # a pass over shapes has left it as it was
+
+
+@pytest.mark.parametrize(
     ("name", "options", "strides"),
     [
+        ("timm-regnetx_002", {}, (2, 4, 8, 16, 32)),  # smp has it under another name by now
+        ("tu-swin_tiny_patch4_window7_224", {}, (4, 8, 16, 32)),
         ("mit_b0", {}, (4, 8, 16, 32)),  # smp's empty map at stride 2 is dropped
         ("resnet18", {"output_stride": 16}, (2, 4, 8, 16, 16)),
         ("mit_b0", {"output_stride": 16}, (4, 8, 16, 16)),

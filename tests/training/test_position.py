@@ -30,7 +30,7 @@ TINY = [
 ]
 # Trains in this process' place, noting the addresses of what is drawn; leaves as the signal does at a given batch.
 PROGRAM = """
-import os, signal, sys
+import os, signal, subprocess, sys
 from davis_exp import cli
 from davis_exp.training.task import SegmentationTask
 from davis_exp.data.clips import ClipDataset
@@ -44,7 +44,9 @@ def counted(name, original):
         steps += name == "training_step"
         if name == phase and steps >= at and not sent:
             sent = True
-            os.killpg(0, number)  # as a terminal does, and a supervisor: loader processes get it too
+            # From elsewhere and to the whole group, as a terminal and a supervisor do: loader processes get it too.
+            kill = ["kill", f"-{number}", "--", f"-{os.getpgid(0)}"]
+            subprocess.run(kill, check=True, start_new_session=True)
         if name == "training_step":
             with open(drawn, "a") as file:
                 place = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready - 1
@@ -171,6 +173,17 @@ def test_steps_that_end_within_an_epoch(tmp_path, tmp_path_factory):
     assert train(other, *seven) == 0
     assert train(tmp_path, *seven, at=6) == 130
     assert train(tmp_path, *seven) == 0
+    assert_equal(left(other), left(tmp_path))
+
+
+@pytest.mark.slow
+def test_validations_within_an_epoch_and_the_same_batches_throughout(tmp_path, tmp_path_factory):
+    often = ("+trainer.val_check_interval=2", "+trainer.overfit_batches=4")
+    other = tmp_path_factory.mktemp("whole")
+    assert train(other, *often) == 0
+    assert train(tmp_path, *often, at=3, number=signal.SIGINT) == 130
+    assert train(tmp_path, *often, at=4, number=signal.SIGKILL, phase="validation_step") == -9
+    assert train(tmp_path, *often) == 0
     assert_equal(left(other), left(tmp_path))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from davis_exp.models.encoders.weights import is_trained_here, load_trained, summary
@@ -22,6 +23,7 @@ class FrameEncoder(nn.Module):
         weights: which pretrained weights `load_weights` fetches; None for none. zoo/NAME is a model that ships.
         frozen: keep the network as it is: no gradients, and evaluation mode throughout.
         mean, std: RGB statistics that the weights were trained with, for frames in [0, 1].
+        image_size: the only (H, W) that `net` takes: frames are resized to it, and its maps to the levels' strides.
     """
 
     context = (0, 0)
@@ -39,9 +41,11 @@ class FrameEncoder(nn.Module):
         frozen: bool = False,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        image_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
+        self.image_size = image_size
         self.net = net
         self.levels = levels
         self.weights = weights
@@ -56,7 +60,11 @@ class FrameEncoder(nn.Module):
     def forward(self, frames: Tensor, motion: Tensor | None = None) -> list[Tensor]:
         """Frames (B, T, 3, H, W) in [0, 1] → one (B, T, C, H/s, W/s) per level."""
         images = self.normalise(frames)
-        return [level.unflatten(0, frames.shape[:2]) for level in self.features(images)]
+        h, w = images.shape[-2:]
+        if self.image_size not in (None, (h, w)):
+            images = F.interpolate(images, self.image_size, mode="bilinear", antialias=True)
+        levels = zip(self.features(images), self.levels.strides, strict=True)
+        return [_at(level, (h // s, w // s)).unflatten(0, frames.shape[:2]) for level, s in levels]
 
     def normalise(self, frames: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) in [0, 1] → images (B·T, 3, H, W) as the weights expect them."""
@@ -66,7 +74,7 @@ class FrameEncoder(nn.Module):
         )  # a third of the time of (x - mean) / std
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (N, 3, H, W) → one (N, C, H/s, W/s) per level."""
+        """Normalised images (N, 3, H, W) → one (N, C, h, w) per level, h and w at or near H/s, W/s."""
         return self.net(images)
 
     @property
@@ -108,3 +116,8 @@ class FrameEncoder(nn.Module):
     def train(self, mode: bool = True) -> "FrameEncoder":
         """As nn.Module.train, but a frozen encoder stays in evaluation mode."""
         return super().train(mode and not self.frozen)
+
+
+def _at(level: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map (N, C, h, w) at the size of its level, which networks without padding miss by a few positions."""
+    return level if level.shape[-2:] == size else F.interpolate(level, size, mode="bilinear")

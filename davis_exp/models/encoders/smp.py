@@ -1,12 +1,15 @@
 """Any encoder of segmentation_models_pytorch (smp)."""
 
 import difflib
+import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from davis_exp.models.encoders.frame_encoder import IMAGENET_MEAN, IMAGENET_STD, FrameEncoder
+from davis_exp.models.encoders.input_size import build_for_any_size, only_size, own_size
 from davis_exp.models.encoders.weights import summary
 from davis_exp.models.levels import Levels
 
@@ -35,38 +38,43 @@ class SmpEncoder(FrameEncoder):
         depth: int = 5,
         output_stride: int = 32,
     ) -> None:
-        from segmentation_models_pytorch.encoders import get_encoder, get_encoder_names  # late: takes seconds
+        from segmentation_models_pytorch import encoders  # late: it takes seconds
 
-        if not name.startswith("tu-") and name not in get_encoder_names():
-            near = difflib.get_close_matches(name, get_encoder_names(), n=3)
-            raise ValueError(
-                f"name={name}: smp has no such encoder; near it are: {', '.join(near) or 'none'}"
-            )
         options: dict[str, Any] = {"depth": depth, "output_stride": output_stride}
+        net: Any
         try:
-            net = get_encoder(name, weights=None, **options)
+            net, made_with = build_for_any_size(functools.partial(_create, name), options)
+            channels = net.out_channels
+            # Level i of smp's is at stride 2^i. The first is the image itself; transformers leave 2^1 empty.
+            indices = [i for i, c in enumerate(channels) if c > 0 and not (i == 0 and c == 3)]
+            levels = Levels(
+                tuple(channels[i] for i in indices), tuple(min(2**i, net.output_stride) for i in indices)
+            )
+            maps = functools.partial(_picked, indices)
+            own = own_size(net.name) if isinstance(net, encoders.TimmUniversalEncoder) else None
+            image_size = only_size(net, maps, levels, own)
         except Exception as error:
+            if isinstance(error, KeyError) and name not in encoders.get_encoder_names():
+                near = difflib.get_close_matches(name, encoders.get_encoder_names(), n=3)
+                raise ValueError(
+                    f"name={name}: smp has no such encoder; near it are: {', '.join(near) or 'none'}"
+                ) from error
             raise ValueError(f"name={name}: smp cannot build it with {options} ({summary(error)})") from error
-        channels = net.out_channels
-        # Level i of smp's is at stride 2^i. The first is the image itself; transformers leave 2^1 empty.
-        indices = [i for i, c in enumerate(channels) if c > 0 and not (i == 0 and c == 3)]
         super().__init__(
             name,
             net,
-            levels=Levels(
-                tuple(channels[i] for i in indices), tuple(min(2**i, net.output_stride) for i in indices)
-            ),
+            levels=levels,
             weights=weights,
             frozen=frozen,
             mean=mean,
             std=std,
+            image_size=image_size,
         )
-        self._level_indices = indices
-        self._options = options
+        self._maps = maps
+        self._options = made_with
 
     def features(self, images: Tensor) -> list[Tensor]:
-        maps = self.net(images)
-        return [maps[i] for i in self._level_indices]
+        return self._maps(self.net(images))
 
     @property
     def stages(self) -> tuple[nn.Module, ...] | None:
@@ -83,9 +91,20 @@ class SmpEncoder(FrameEncoder):
             groups = [tuple(getattr(net, f"{part}{i}") for part in parts) for i in (1, 2, 3, 4)]
         else:
             return None
-        return tuple(nn.Sequential(*group) for group in groups[: len(self._level_indices)])
+        return tuple(nn.Sequential(*group) for group in groups[: len(self.levels)])
 
     def donor(self, weights: str) -> nn.Module:
-        from segmentation_models_pytorch.encoders import get_encoder
+        return _create(self.name, weights=weights, **self._options)
 
-        return get_encoder(self.name, weights=weights, **self._options)
+
+def _create(name: str, weights: str | None = None, **options: Any) -> nn.Module:
+    """smp's encoder, without its word on names that it has others for by now ("timm-regnetx_002")."""
+    from segmentation_models_pytorch.encoders import get_encoder
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return get_encoder(name, weights=weights, **options)
+
+
+def _picked(indices: list[int], maps: list[Tensor]) -> list[Tensor]:
+    return [maps[i] for i in indices]

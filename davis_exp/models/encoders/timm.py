@@ -6,12 +6,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from davis_exp.models.encoders.frame_encoder import IMAGENET_MEAN, IMAGENET_STD, FrameEncoder
+from davis_exp.models.encoders.input_size import build_for_any_size, only_size, own_size
 from davis_exp.models.encoders.weights import summary
 from davis_exp.models.levels import Levels
 
 
 class TimmEncoder(FrameEncoder):
-    """A timm model with `features_only`.
+    """A timm model with `features_only`, told to take images of any size where it can be.
+
+    One that takes a single size is given frames resized to it: `img_size`, or that of its weights.
 
     Args:
         name: timm's name of the architecture ("convnext_tiny").
@@ -29,30 +32,36 @@ class TimmEncoder(FrameEncoder):
         if not timm.is_model(name):
             near = difflib.get_close_matches(name, timm.list_models(), n=3)
             raise ValueError(f"name={name}: timm has no such model; near it are: {', '.join(near) or 'none'}")
+        trained = timm.get_pretrained_cfg(name)
+
+        def create(**given: Any) -> nn.Module:
+            return timm.create_model(name, features_only=True, pretrained=False, **given)
+
+        net: Any
         try:
-            net: Any = timm.create_model(name, features_only=True, pretrained=False, **options)
+            net, options = build_for_any_size(create, options)
+            maps = _channels_first if getattr(net, "output_fmt", "NCHW") == "NHWC" else list
+            levels = Levels(tuple(net.feature_info.channels()), tuple(net.feature_info.reduction()))
+            image_size = only_size(net, maps, levels, own_size(name, options.get("img_size")))
         except Exception as error:
             raise ValueError(
                 f"name={name}: timm cannot take features from it, options {options} ({summary(error)})"
             ) from error
-        trained = timm.get_pretrained_cfg(name)
         super().__init__(
             name,
             net,
-            levels=Levels(net.feature_info.channels(), net.feature_info.reduction()),
+            levels=levels,
             weights=weights,
             frozen=frozen,
             mean=trained.mean if trained else IMAGENET_MEAN,
             std=trained.std if trained else IMAGENET_STD,
+            image_size=image_size,
         )
         self._options = options
-        self._channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
+        self._maps = maps
 
     def features(self, images: Tensor) -> list[Tensor]:
-        levels = self.net(images)
-        if self._channels_last:
-            levels = [level.permute(0, 3, 1, 2).contiguous() for level in levels]  # (N, C, h, w)
-        return levels
+        return self._maps(self.net(images))
 
     @property
     def stages(self) -> tuple[nn.Module, ...] | None:
@@ -62,7 +71,9 @@ class TimmEncoder(FrameEncoder):
         from timm.models.mobilenetv3 import MobileNetV3Features
 
         net: Any = self.net
-        if isinstance(net, FeatureListNet) and not self._channels_last:
+        if self.image_size is not None or self._maps is _channels_first:
+            return None
+        if isinstance(net, FeatureListNet):
             return _grouped(list(net.values()), [name in net.return_layers for name in net])
         if isinstance(net, EfficientNetFeatures | MobileNetV3Features) and net.feature_hooks is None:
             # Level 0 may be the stem's; level i + 1 is that of block i.
@@ -77,6 +88,11 @@ class TimmEncoder(FrameEncoder):
 
         name = self.name if weights == "imagenet" else f"{self.name.split('.')[0]}.{weights}"
         return timm.create_model(name, features_only=True, pretrained=True, **self._options)
+
+
+def _channels_first(maps: list[Tensor]) -> list[Tensor]:
+    """Maps (N, h, w, C) → (N, C, h, w)."""
+    return [level.permute(0, 3, 1, 2).contiguous() for level in maps]
 
 
 def _grouped(modules: list[nn.Module], ends: list[bool]) -> tuple[nn.Module, ...]:

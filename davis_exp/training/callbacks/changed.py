@@ -9,8 +9,20 @@ from torch.optim.lr_scheduler import LambdaLR
 class ChangedSettings(pl.Callback):
     """Gives the restored optimizer the settings of the config (rates, decays, betas), and the schedule its new length.
 
-    The optimizer's state (momenta) and the schedule's place stay as they were.
+    The optimizer's state (momenta) and the schedule's place stay as they were. Early stopping has its own patience.
     """
+
+    def __init__(self) -> None:
+        self._patience: dict[pl.Callback, int] = {}
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Before Lightning restores the callbacks."""
+        if stage == "fit":
+            self._patience = {c: c.patience for c in trainer.early_stopping_callbacks}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for callback in trainer.early_stopping_callbacks:
+            callback.patience = self._patience[callback]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         wanted: Any = pl_module.configure_optimizers()

@@ -38,10 +38,6 @@ class RunCheckpoint(ModelCheckpoint):
         mode: str = "max",
         every_minutes: float | None = None,
     ) -> None:
-        if monitor not in (None, *LOGGED):
-            raise BadInput(
-                f"callbacks.{filename}.monitor: {monitor!r} is not logged; choose {', '.join(LOGGED)} or null"
-            )
         if every_minutes is not None and not every_minutes > 0:
             raise BadInput(f"callbacks.{filename}.every_minutes: must be above 0, got {every_minutes}")
         super().__init__(
@@ -160,8 +156,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _validates_next(trainer: pl.Trainer, batch_idx: int) -> bool:
-    """Whether a validation comes after the step that begins with this batch."""
-    last = batch_idx + trainer.accumulate_grad_batches >= trainer.num_training_batches
+    """Whether a validation comes before the step after the one that begins with this batch."""
     ends = 0 < trainer.max_steps <= trainer.global_step + 1
-    every = trainer.check_val_every_n_epoch or 1
-    return ends or (last and (trainer.current_epoch + 1) % every == 0)
+    after = min(batch_idx + trainer.accumulate_grad_batches, int(trainer.num_training_batches))
+    return ends or any(position.validated_at(trainer, done) for done in range(batch_idx + 1, after + 1))

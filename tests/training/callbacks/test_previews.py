@@ -215,6 +215,6 @@ def test_a_training_leaves_sheets(compose, tmp_path):
     data = build.build_data(cfg, build.build_motion(cfg))
     data.setup("fit")
     task = build.build_task(cfg, build.build_model(cfg), build.build_motion(cfg))
-    trainer = build.build_trainer(cfg, tmp_path, build.build_callbacks(cfg))
+    trainer = build.build_trainer(cfg, tmp_path, [*build.build_callbacks(cfg).values()])
     trainer.fit(task, datamodule=data)
     assert sheets(tmp_path) == ["step-000001.png", "step-000002.png"]
