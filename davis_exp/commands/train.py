@@ -45,8 +45,10 @@ def run(cfg: DictConfig, output: Path) -> int:
     # Lightning is slow to import: not before the budget has been checked.
     import pytorch_lightning as pl
 
+    from davis_exp.training import ending
+
     build.check(cfg)
-    last, kept = _newest_whole(left)
+    begun, kept = _newest_whole(left)
     changed = _changes(kept["config"], cfg) if kept is not None else []
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.build_data(cfg)
@@ -62,18 +64,15 @@ def run(cfg: DictConfig, output: Path) -> int:
     data.features = build.build_features(cfg, model, data.loading.size)
     task = build.build_task(cfg, model)
     trainer = build.build_trainer(cfg, output, build.build_callbacks(cfg) + changed)
+    if not data.val_sequences:
+        trainer.limit_val_batches = 0
     if (session := tracking.current()) is not None:
         session.log_split(data)
-    trainer.fit(task, datamodule=data, ckpt_path=None if last is None else str(last), weights_only=True)
+    trainer.fit(task, datamodule=data, ckpt_path=None if begun is None else str(begun), weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if trainer.global_step < trainer.max_steps:
-        log.warning(
-            "trained for %d of trainer.max_steps=%d steps: trainer.max_epochs=%s came first",
-            trainer.global_step,
-            trainer.max_steps,
-            trainer.max_epochs,
-        )
+    if said := ending.said(trainer, 0 if kept is None else kept["global_step"]):
+        log.warning("%s", said)
 
     metadata = {
         "model": cfg.name,
@@ -81,15 +80,22 @@ def run(cfg: DictConfig, output: Path) -> int:
         "nflops": cost.flops,
         "config_digest": config.digest(cfg),
     }
-    best = output / "checkpoints" / "best.ckpt"
+    best, last = (output / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     holdout = trainer.callback_metrics.get("val/J")
-    if best.is_file():
-        kept = checkpoints.weights(best)
-        task.load_state_dict(kept["state_dict"])
-        holdout = checkpoints.score(kept, "val/J", default=holdout)
-        metadata["checkpoint_digest"] = checkpoints.digest(best)
-    else:
+    if not data.val_sequences:
+        log.info(
+            "data.holdout=0: trained on all %d clips; the last checkpoint is tested",
+            len(data.train_sequences),
+        )
+    elif not best.is_file():
         log.warning("nothing was validated: the last weights are tested")
+    tested = best if data.val_sequences else last
+    if tested.is_file():
+        kept = checkpoints.weights(tested)
+        task.load_state_dict(kept["state_dict"])
+        if tested == best:
+            holdout = checkpoints.score(kept, "val/J", default=holdout)
+        metadata["checkpoint_digest"] = checkpoints.digest(tested)
     scored = evaluate(trainer, task, data, output, metadata)
     if first:
         status.update(output, objective=None if holdout is None else float(holdout))

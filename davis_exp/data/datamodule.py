@@ -74,8 +74,10 @@ class ClipDataModule(pl.LightningDataModule):
         """Find the sequences of `stage` ("fit", "validate", "test"; None: all). Raises BadInput."""
         if stage in (None, "fit", "validate") and not self._parts:
             self._parts, self.val_sequences = self._split()
+            _say_sparse([*self.train_sequences, *self.val_sequences], "trained on and validated")
         if stage in (None, "test") and not self.test_sequences:
             self.test_sequences = self._tested()
+            _say_sparse(self.test_sequences, "scored")
 
     def prepare_data(self) -> None:
         """Before training or testing, and in one process only: all flow and features at once. Raises BadInput."""
@@ -117,12 +119,23 @@ class ClipDataModule(pl.LightningDataModule):
         if self.past is not None:
             return self._tested_after(self.past)
         if self.loading.test_split == "holdout":
-            return self._split()[1]
+            if held := self._split()[1]:
+                return held
+            raise BadInput(
+                "data.test_split=holdout: data.holdout=0 holds no clip out; test on others, as data.test_split=test"
+            )
         sequences = self.source.sequences("test")
         if self.loading.test_split == "all":
             return sequences
         shared = self._trainable_keys() & {s.key for s in sequences}
         if not shared:
+            return sequences
+        if not self.loading.holdout:
+            log.warning(
+                "%d of %d test clips are in the training data, and none is held out: their scores say nothing of new clips",
+                len(shared),
+                len(sequences),
+            )
             return sequences
         log.warning(
             "%d of %d test clips are in the training data: testing on the held-out clips instead (give test "
@@ -212,6 +225,14 @@ class ClipDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return _whole(self.test_sequences)
+
+
+def _say_sparse(sequences: list[Sequence], what: str) -> None:
+    """A line where not every frame of labelled sequences has a mask: it may be meant so, or masks may be lost."""
+    labelled = [s for s in sequences if s.labelled]
+    masks, frames = sum(len(s.annotated) for s in labelled), sum(map(len, labelled))
+    if masks < frames:
+        log.info("masks: of %d of %d frames; only these are %s", masks, frames, what)
 
 
 def _whole(sequences: list[Sequence]) -> DataLoader[Any]:
