@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="copy a data set into the other layout",
         epilog="example: davis-exp data export data/DAVIS data/contest --to contest",
     )
-    export.add_argument("src", metavar="SRC", help="data set in DAVIS or contest layout")
+    export.add_argument("src", metavar="SRC", help="data set, as its folder or <layout>:<folder>")
     export.add_argument("out", metavar="OUT", help="new folder; for the contest it gets one folder per stage")
     export.add_argument("--to", choices=["contest", "davis"], required=True, help="layout to write")
     export.add_argument(
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="is a data set in order? every defect, one line each; exit code 2 if there is one",
         epilog="example: davis-exp data check data/DAVIS",
     )
-    check.add_argument("root", metavar="ROOT", help="data set in DAVIS or contest layout")
+    check.add_argument("root", metavar="ROOT", help="data set, as its folder or <layout>:<folder>")
     check.add_argument(
         "--fix", action="store_true", help="rewrite masks of another mode or 0/1 as 8-bit grey of 0 and 255"
     )
@@ -113,7 +113,7 @@ def _generate(args: argparse.Namespace) -> int:
     )
     splits = {name: source.sequences(stage) for stage, name in STAGES.items()}
     write_davis(splits, args.out, resolution=f"{height}p", progress=_track)
-    print(f"{args.out}: train with `davis-exp train data=davis data.root={args.out}`")
+    _say_trainable(args.out)
     return 0
 
 
@@ -122,7 +122,7 @@ def _download(args: argparse.Namespace) -> int:
 
     with _download_report() as report:
         download(args.url or ARCHIVES[args.dataset], args.out, sha256=args.sha256, report=report)
-    print(f"{args.out}: train with `davis-exp train data=davis data.root={args.out}`")
+    _say_trainable(args.out)
     return 0
 
 
@@ -170,6 +170,12 @@ def _check(args: argparse.Namespace) -> int:
         f"{_counted(masks, 'mask')}: {_counted(defects, 'defect')}, {_counted(notes, 'note')}"
     )
     return BadInput.exit_code if defects else 0
+
+
+def _say_trainable(out: str) -> None:
+    from davis_exp.launch.quoting import pasted
+
+    print(f"{out}: train with `davis-exp train data=davis {pasted('data.root', out)}`")
 
 
 def _counted(number: int, name: str) -> str:

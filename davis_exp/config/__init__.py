@@ -1,7 +1,16 @@
 """Composed configs: where conf/ is, what a config must be like, and what is made of one. Imports no torch."""
 
 from davis_exp.config.checks import check_call, check_types
-from davis_exp.config.composed import NOT_IN_DIGEST, ROOT_KEYS, choices, conf_dir, digest, groups, moved
+from davis_exp.config.composed import (
+    NOT_IN_DIGEST,
+    ROOT_KEYS,
+    choices,
+    conf_dir,
+    digest,
+    groups,
+    moved,
+    option,
+)
 
 __all__ = [
     "NOT_IN_DIGEST",
@@ -13,4 +22,5 @@ __all__ = [
     "digest",
     "groups",
     "moved",
+    "option",
 ]

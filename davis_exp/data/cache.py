@@ -121,8 +121,8 @@ def identity(sequence: Sequence, i: int) -> object:
 
 def mask_identity(sequence: Sequence, i: int) -> object:
     """What the mask of frame `i` is, as `identity`; without a file it goes with its frame."""
-    path = sequence.mask_file(i)
-    return sequence.labelled if path is None else content_of(path, "mask")
+    files = [content_of(path, "mask") for path in sequence.mask_files(i)]
+    return (i in sequence.annotated, sequence.read_as, files)
 
 
 def default_folder(name: str) -> Path:

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, brief
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow's names
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's names
 MAX_PIXELS = 2**26  # of a picture: 8192 x 8192
 MAX_BYTES = 2**28
 DAMAGED = (
@@ -46,6 +46,10 @@ def decoded(content: bytes | IO[bytes], path: Path, what: str) -> Iterator[Image
                 raise BadInput(
                     f"{what} {given.shown(path)} announces {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}: "
                     "refused without decoding"
+                )
+            if image.format == "PPM" and image.tile[0].codec_name == "ppm_plain":
+                raise ValueError(
+                    "its pixels are written as text, which takes minutes to read: save it in binary"
                 )
             yield image
     except (*DAMAGED, Image.DecompressionBombError) as error:

@@ -18,11 +18,11 @@ PATHS, METADATA, OUTPUTS = "paths.json", "metadata.json", "outputs"
 RESULTS = "results"  # in a run's folder
 MAX_JSON = 2**22  # bytes: a hundred thousand frames
 HEADER_BYTES = 33
-FRAME = re.compile(r"[^/]+/[^/]+\.png")  # of a plain folder
+MASKS, CUTOUT = "masks", "cutout"  # what predict calls the folders of a sequence's pictures
 
 
 class Results:
-    """Results on disk: a results folder, a zip of one, or a plain folder `<sequence>/<00000>.png`.
+    """Results on disk: a results folder, a zip of one, or a plain folder `<sequence>/<00000>.png`, below whatever folders.
 
     Attributes:
         path: where they are.
@@ -41,11 +41,9 @@ class Results:
         self.metadata: dict[str, Any] = {}
         names = set(storage.names())
         self.files = frozenset(names)
-        self.plain = PATHS not in names and METADATA not in names and _looks_plain(names)
+        self.plain = PATHS not in names and METADATA not in names and any(map(_is_frame, names))
         if self.plain:
-            files = sorted(name for name in names if FRAME.fullmatch(name))
-            self.paths = dict(enumerate(files))
-            self.frames = [name.removesuffix(".png") for name in files]
+            self._read_names(names)
         else:
             self._read_paths()
             self._read_metadata()
@@ -85,6 +83,21 @@ class Results:
             return self.storage.read(name, limit, head)
         except FileNotFoundError:
             raise BadInput(f"{quoted(name)} (index {index}) is missing") from None
+
+    def _read_names(self, names: set[str]) -> None:
+        """The frames of a plain folder: a file's own folder is its sequence, or the one above `masks`."""
+        files: dict[str, str] = {}
+        for name in sorted(filter(_is_frame, names)):
+            *above, folder, file = name.split("/")
+            sequence = (above or [self.path.resolve().stem])[-1] if folder == MASKS else folder
+            frame = f"{sequence}/{file.removesuffix('.png')}"
+            if frame in files:
+                self.defects.append(
+                    f"{quoted(name)} and {quoted(files[frame])} are a duplicate: both are frame {quoted(frame)}; give the "
+                    "folder that holds one of them"
+                )
+            files.setdefault(frame, name)
+        self.paths, self.frames = dict(enumerate(files.values())), list(files)
 
     def _read_paths(self) -> None:
         content = self._json(PATHS)
@@ -160,5 +173,13 @@ class Results:
         return None
 
 
-def _looks_plain(names: set[str]) -> bool:
-    return any(FRAME.fullmatch(name) and not name.startswith(f"{OUTPUTS}/") for name in names)
+def _is_frame(name: str) -> bool:
+    """Whether a file may be the mask of a frame in a plain folder: a PNG in some folder, not hidden and no cut-out."""
+    *above, _ = parts = name.split("/")
+    return (
+        bool(above)
+        and name.endswith(".png")
+        and above[0] != OUTPUTS
+        and above[-1] != CUTOUT
+        and not any(part.startswith((".", "__MACOSX")) for part in parts)
+    )

@@ -80,8 +80,8 @@ class Truth:
 
 
 def _read(sequence: Sequence, i: int) -> Bits:
-    if isinstance(sequence, FileSequence) and sequence.masks is not None:
-        path = sequence.masks[i]
+    if isinstance(sequence, FileSequence) and not sequence.read_as and sequence.labelled:
+        (path,) = sequence.mask_files(i)
         with suppress(
             BadInput, OSError
         ):  # what is not an 8-bit grey PNG takes the sequence's own, slower way
@@ -91,8 +91,7 @@ def _read(sequence: Sequence, i: int) -> Bits:
 
 def _stamp(sequence: Sequence) -> str:
     """Digest of what a sequence's masks depend on: the files as they are now, or the generator's settings."""
-    parts: list[object] = [READ_AS, sequence.key, sequence.size, sequence.frame_ids]
-    if isinstance(sequence, FileSequence) and sequence.masks is not None:
-        files = [(path, path.stat()) for path in sequence.masks]
-        parts.append([(str(path.resolve()), status.st_size, status.st_mtime_ns) for path, status in files])
+    parts: list[object] = [READ_AS, *sequence.read_as, sequence.key, sequence.size, sequence.frame_ids]
+    files = [(path, path.stat()) for i in range(len(sequence)) for path in sequence.mask_files(i)]
+    parts.append([(str(path.resolve()), status.st_size, status.st_mtime_ns) for path, status in files])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -212,6 +212,8 @@ def test_what_is_missing_is_named(davis_folder, write_list, tmp_path):
     (root / "ImageSets/480p/train.txt").write_bytes("Bär".encode("latin-1"))
     assert "train.txt is not UTF-8" in refusal(lambda: DavisSource(root).sequences("train"))
     write_list(root, "480p/train", ["a"])
+    line = "/JPEGImages/480p/a/00001.jpg /Annotations/480p/a/00001.png"
+    write_list(root, "480p/train", ["/JPEGImages/480p/a/00000.jpg /Annotations/480p/a/00000.png", line])
     (root / "Annotations/480p/a/00001.png").unlink()
     assert "00001.png is missing (1 of 2)" in refusal(lambda: DavisSource(root).sequences("train"))
     with pytest.raises(BadInput, match="not 'val'"):

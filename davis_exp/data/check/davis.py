@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from davis_exp.data.check.findings import Clip, Survey, some
-from davis_exp.data.sources.davis import PREFERRED, entry
+from davis_exp.data.sources.davis import PREFERRED, are_lost, entry
 from davis_exp.data.sources.files import FRAME_SUFFIXES, by_number
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
@@ -18,7 +18,7 @@ class _Lists:
 
     def __init__(self) -> None:
         self.frames: dict[Key, set[str]] = {}  # empty: all that there are
-        self.labelled: set[Key] = set()
+        self.labelled: set[tuple[Key, str]] = set()  # frames beside which a mask is named
 
 
 def survey_davis(found: Survey) -> None:
@@ -38,7 +38,7 @@ def survey_davis(found: Survey) -> None:
 
 def _read_lists(found: Survey, there: set[Key]) -> _Lists:
     lists = _Lists()
-    files = sorted(found.root.glob(f"{LISTS}/*/*.txt"))
+    files = sorted([*found.root.glob(f"{LISTS}/*.txt"), *found.root.glob(f"{LISTS}/*/*.txt")])
     if not files:
         found.add(
             f"{LISTS} holds no list", f"write {LISTS}/480p/train.txt and val.txt with one sequence a line"
@@ -60,7 +60,7 @@ def _read_lists(found: Survey, there: set[Key]) -> _Lists:
     return lists
 
 
-def _read_list(found: Survey, file: Path, labelled: set[Key]) -> dict[Key, set[str]]:
+def _read_list(found: Survey, file: Path, labelled: set[tuple[Key, str]]) -> dict[Key, set[str]]:
     """Frames by sequence; the resolution is empty, and so are the frames, where whole sequences are listed."""
     try:
         lines = given.read_lines(file)
@@ -85,11 +85,12 @@ def _read_list(found: Survey, file: Path, labelled: set[Key]) -> dict[Key, set[s
         elif len(parts) == 1:
             repeated[parts[0]] += 1
             listed[("", parts[0])] = set()
-        elif len(parts) == 4 and parts[0] == FRAMES:
-            repeated["/".join(parts[2:])] += 1
-            listed.setdefault((parts[1], parts[2]), set()).add(parts[3])
+        elif len(parts) in (3, 4) and parts[0] == FRAMES:
+            repeated["/".join(parts[-2:])] += 1
+            clip = "" if len(parts) == 3 else parts[1], parts[-2]
+            listed.setdefault(clip, set()).add(parts[-1])
             if len(words) > 1:
-                labelled.add((parts[1], parts[2]))
+                labelled.add((clip, parts[-1]))
         elif words:
             found.add(
                 f"{found.named(file)} line {number}: {quoted(line.strip())} is neither a sequence's name nor "
@@ -129,12 +130,15 @@ def _add_clip(found: Survey, key: Key, lists: _Lists) -> None:
         if mask.suffix != ".png":
             found.add(f"{found.named(mask)} is no PNG file", "name masks <frame>.png, and save them so")
     of_frame = {mask.stem: mask for mask in masks if mask.suffix == ".png"}
-    without = [frame.stem for frame in frames if frame.stem not in of_frame]
-    if without and (annotations.is_dir() or key in lists.labelled):
+    without = [frame for frame in frames if frame.stem not in of_frame]
+    lost = [frame for frame in without if (key, frame.name) in lists.labelled]
+    if lost or (of_frame and are_lost(len(without), len(frames))):
         found.add(
-            f"{MASKS}/{_path(key)} lacks the masks of {some(without)}",
+            f"{MASKS}/{_path(key)} lacks the masks of {some(frame.stem for frame in lost or without)}",
             "restore them; without the folder, and without masks in the lists, the sequence is unlabelled",
         )
+    elif without and of_frame:
+        found.sparse(f"{MASKS}/{_path(key)}", [frame.stem for frame in without], len(frames))
     alone = sorted(of_frame.keys() - {frame.stem for frame in frames})
     if alone and frames:
         found.add(
@@ -158,12 +162,17 @@ def _files(found: Survey, folder: Path) -> list[Path]:
 
 
 def _folders(parent: Path) -> set[Key]:
-    return {
-        (path.parent.name, path.name)
-        for path in parent.glob("*/*")
-        if path.is_dir() and not path.name.startswith(".")
+    """The folders of sequences: those in a resolution's, and those that hold pictures themselves."""
+    folders = [path for path in parent.glob("*") if path.is_dir() and not path.name.startswith(".")]
+    found = {
+        ("", folder.name)
+        for folder in folders
+        if any(p.suffix.lower() in FRAME_SUFFIXES for p in folder.glob("*"))
     }
+    for folder in folders:
+        found |= {(folder.name, path.name) for path in folder.glob("[!.]*") if path.is_dir()}
+    return found
 
 
 def _path(key: Key) -> str:
-    return quoted("/".join(key))
+    return quoted("/".join(filter(None, key)))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from collections.abc import Sequence as List
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -56,6 +57,13 @@ class Survey:
     def add(self, what: str, remedy: str) -> None:
         """Add a defect."""
         self.findings.append(Finding(what, remedy))
+
+    def sparse(self, where: str, without: List[str], frames: int) -> None:
+        """Add a note that a sequence has masks of some of its frames only."""
+        what = f"{where} has no mask of {some(without)}, and so of {len(without)} of {frames} frames"
+        self.findings.append(
+            Finding(what, "the others are trained on and scored; restore what is lost", note=True)
+        )
 
     def named(self, path: Path) -> str:
         """A file of the data set, as its messages name it."""

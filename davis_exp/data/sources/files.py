@@ -30,6 +30,7 @@ JPEG_HALVED = (  # how OpenCV is asked to halve a JPEG none, one, two, three tim
 )
 INDEXED = ("P", "PA", "1")  # image modes whose values are names, not brightness
 SCALES = (1, 255, 65535)
+COLOUR = 2**24  # from here on a number in a mask is a colour
 
 
 class FileSequence(Sequence):
@@ -39,7 +40,7 @@ class FileSequence(Sequence):
         name: the sequence's name.
         key: what identifies its content, the same for every resolution of one data set.
         frames: one image file per frame, in order.
-        masks: as many mask files, or None where the sequence is unlabelled.
+        masks: as many mask files, None for a frame without one; or None where the sequence is unlabelled.
         first: global index of the first frame, or one index per frame.
     """
 
@@ -48,7 +49,7 @@ class FileSequence(Sequence):
         name: str,
         key: str,
         frames: Listing[Path],
-        masks: Listing[Path] | None,
+        masks: Listing[Path | None] | None,
         first: int | Listing[int] = 0,
     ) -> None:
         self.name = name
@@ -56,9 +57,14 @@ class FileSequence(Sequence):
         self.masks = None if masks is None else tuple(masks)
         self.index = tuple(range(first, first + len(frames)) if isinstance(first, int) else first)
         self.frame_ids = tuple(f"{name}/{path.stem}" for path in frames)
-        self.labelled = masks is not None
+        self._annotated = tuple(i for i, mask in enumerate(masks or ()) if mask is not None)
+        self.labelled = bool(self._annotated)
         self._key = key
         self._sizes: dict[int, tuple[int, int]] = {}  # of the frames that were asked for theirs
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        return self._annotated
 
     @property
     def key(self) -> str:
@@ -81,22 +87,31 @@ class FileSequence(Sequence):
         return read_frame(self.frames[i], halvings)
 
     def mask(self, i: int) -> np.ndarray:
-        if self.masks is None:
+        files = self.mask_files(i)
+        if not files:
             raise BadInput(f"{self.name} has no annotations ({self.frames[i]}): use labelled data for this")
-        mask = read_mask(self.masks[i])
-        expected = self._size(i)
-        if mask.shape != expected:
-            raise BadInput(
-                f"{self.masks[i]} is {mask.shape[0]}x{mask.shape[1]} but its frame {self.frames[i]} is "
-                f"{expected[0]}x{expected[1]}: masks must have their frame's size"
-            )
-        return mask
+        expected, made = self._size(i), None
+        for path in files:
+            mask = self.read(path)
+            if mask.shape != expected:
+                raise BadInput(
+                    f"{path} is {mask.shape[0]}x{mask.shape[1]} but its frame {self.frames[i]} is "
+                    f"{expected[0]}x{expected[1]}: masks must have their frame's size"
+                )
+            made = mask if made is None else made | mask
+        assert made is not None
+        return made
+
+    def read(self, path: Path) -> np.ndarray:
+        """One of its mask files as (H, W) uint8, 1 = foreground."""
+        return read_mask(path)
 
     def frame_file(self, i: int) -> Path:
         return self.frames[i]
 
-    def mask_file(self, i: int) -> Path | None:
-        return None if self.masks is None else self.masks[i]
+    def mask_files(self, i: int) -> tuple[Path, ...]:
+        mask = None if self.masks is None else self.masks[i]
+        return () if mask is None else (mask,)
 
 
 def read_frame(path: Path, halvings: int = 0) -> np.ndarray:
@@ -150,6 +165,23 @@ def read_mask(path: Path) -> np.ndarray:
         values = mask_values(image)
         inside = values != 0 if image.mode in INDEXED else foreground(values)
     return inside.view(np.uint8)
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """What a mask file calls each pixel: (H, W) int32, a palette's index or a grey value as it is stored.
+
+    A colour but black is COLOUR + red·65536 + green·256 + blue; alpha is ignored. Raises BadInput as `read_frame` does.
+    """
+    with decoded(content_of(path, "mask"), path, "mask") as image:
+        if image.mode in ("LA", "PA"):
+            image = image.getchannel(0)
+        if image.mode == "1" or image.mode.partition(";")[0] in ("L", "P", "I"):
+            return np.asarray(image).astype(np.int32)
+        red, green, blue = (
+            channel.astype(np.int32) for channel in np.moveaxis(np.asarray(image.convert("RGB")), 2, 0)
+        )
+    ids: np.ndarray = red << 16 | green << 8 | blue
+    return np.where(ids, ids + COLOUR, 0)
 
 
 def mask_values(image: Image.Image) -> np.ndarray:
