@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="OUT",
-        help="folder for masks/*.png and overlay.mp4, or a file (.mp4, .mov, .webm, .gif) for the overlay alone",
+        help="folder for masks/<frame>.png and overlay.mp4, or a file (.mp4, .mov, .webm, .gif) for the overlay alone",
     )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="one frame in N (default: all)")
     parser.add_argument(
@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threshold", type=float, default=0.5, metavar="P", help="foreground from here (default: 0.5)"
+    )
+    parser.add_argument(
+        "--video-masks", action="store_true", help="call masks 00000, 00001 …, whatever the frames are called"
     )
     parser.add_argument("--soft", action="store_true", help="masks are confidences 0-255 instead of 0 or 255")
     parser.add_argument(
@@ -79,7 +82,12 @@ def run(args: argparse.Namespace) -> int:
         for sequence in sequences:
             below = "" if len(sequences) == 1 else sequence.name
             output = Output(
-                new / below, alone=alone, threshold=args.threshold, soft=args.soft, cutout=args.cutout
+                new / below,
+                alone=alone,
+                threshold=args.threshold,
+                soft=args.soft,
+                cutout=args.cutout,
+                numbered=args.video_masks,
             )
             try:
                 count = predictor.write(sequence, output)

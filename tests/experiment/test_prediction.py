@@ -396,3 +396,68 @@ def test_600_frames_take_the_memory_of_60(checkpoint, tmp_path):
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert peak(600) <= 1.1 * peak(60)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.glob("*.png"))
+
+
+def test_masks_are_called_as_their_frames_are(checkpoint, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for name in ("0001", "0005", "0010", "x_11"):
+        Image.fromarray(picture(0, 40, 56)).save(folder / f"{name}.jpg")
+    command = ["predict", str(checkpoint), str(folder), "-o"]
+    assert main([*command, str(tmp_path / "own"), "--cutout"]) == 0
+    own = ["0001.png", "0005.png", "0010.png", "x_11.png"]
+    assert names(tmp_path / "own/masks") == names(tmp_path / "own/cutout") == own
+    assert main([*command, str(tmp_path / "half"), "--every", "2"]) == 0
+    assert names(tmp_path / "half/masks") == ["0001.png", "0010.png"]
+    assert main([*command, str(tmp_path / "numbered"), "--video-masks"]) == 0
+    assert names(tmp_path / "numbered/masks") == [f"{i:05d}.png" for i in range(4)]
+
+
+def test_masks_of_a_video_have_the_numbers_of_its_frames(checkpoint, tmp_path):
+    clip = write(tmp_path / "clip.mp4", count=7)
+    command = ["predict", str(checkpoint), str(clip), "--every", "3", "-o"]
+    assert main([*command, str(tmp_path / "own")]) == 0
+    assert names(tmp_path / "own/masks") == ["00000.png", "00003.png", "00006.png"]
+    assert main([*command, str(tmp_path / "numbered"), "--video-masks"]) == 0
+    assert names(tmp_path / "numbered/masks") == ["00000.png", "00001.png", "00002.png"]
+
+
+def test_two_frames_of_one_name_are_not_written_over_each_other(checkpoint, tmp_path, capsys):
+    (tmp_path / "frames").mkdir()
+    for name in ("a.jpg", "a.png"):
+        Image.fromarray(picture(0, 40, 56)).save(tmp_path / "frames" / name)
+    command = ["predict", str(checkpoint), str(tmp_path / "frames"), "-o", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "frames: two frames are called a" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--video-masks"]) == 0
+
+
+def test_score_finds_what_predict_wrote(checkpoint, layouts, tmp_path, capsys):
+    """Of a data set with several sequences, with frames' own names; and of one sequence, by its folder's name."""
+    root = layouts["segtrack_v2"]
+    assert main(["predict", str(checkpoint), str(root), "-o", str(tmp_path / "out")]) == 0
+    assert names(tmp_path / "out/bmx/masks") == [f"bmx_{i:05d}.png" for i in range(4)]
+    assert main(["score", str(tmp_path / "out"), str(root)]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                str(checkpoint),
+                f"fbms:{layouts['fbms']}",
+                "-o",
+                str(tmp_path / "dogs01"),
+                "--every",
+                "4",
+            ]
+        )
+        == 0
+    )
+    assert names(tmp_path / "dogs01/masks") == ["dogs01_0001.png", "dogs01_0005.png"]
+    capsys.readouterr()
+    assert main(["score", str(tmp_path / "dogs01"), str(layouts["fbms"])]) == 0, "all that have a true mask"
+    assert "dogs01" in capsys.readouterr().out

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from davis_exp.data.pictures import MAX_PIXELS
-from davis_exp.data.sequences import Sequence
-from davis_exp.data.sources import open_source
+from davis_exp.data.sequences import Picked, Sequence
+from davis_exp.data.sources import layouts, open_source
 from davis_exp.data.sources.contest import TABLE
 from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence
 from davis_exp.utils import given
@@ -73,7 +73,7 @@ class VideoSequence(Sequence):
             raise BadInput(f"{path} has no picture in it: give a video")
         self.times = tuple(time - self._shown[0] for time in self._shown)
         self.index = tuple(range(len(self._shown)))
-        self.frame_ids = tuple(f"{self.name}/{i:05d}" for i in self.index)
+        self.frame_ids = tuple(f"{self.name}/{i * every:05d}" for i in self.index)
 
     def again(self) -> "VideoSequence":
         """The same video, to be read independently of this one."""
@@ -224,7 +224,7 @@ def _turned(frame: Any) -> np.ndarray:
 
 
 def open_input(path: Path, every: int = 1) -> list[Sequence]:
-    """What a user gives to predict on: a video, a folder of pictures, or a data set (its test stage).
+    """What a user gives to predict on: a video, a folder of pictures, or a data set (its test stage); one frame in `every`.
 
     Raises BadInput if it is none of these.
     """
@@ -232,19 +232,27 @@ def open_input(path: Path, every: int = 1) -> list[Sequence]:
         if path.suffix.lower() in PICTURES:
             return [_pictures(path.stem, [path])]
         return [VideoSequence(path, every)]
-    if not path.is_dir():
+    named = path.parts and path.parts[0].partition(":")[0] in layouts()
+    if not path.is_dir() and not named:
         raise BadInput(f"no such file or folder: {path}")
-    if (path / "ImageSets").is_dir() or list(path.glob(f"{TABLE}")) or list(path.glob(f"*/{TABLE}")):
-        return open_source(path).sequences("test")
+    if named or (path / "ImageSets").is_dir() or list(path.glob(f"{TABLE}")) or list(path.glob(f"*/{TABLE}")):
+        return _thinned(open_source(path).sequences("test"), every)
     pictures = sorted((p for p in path.iterdir() if p.suffix.lower() in PICTURES), key=_natural)
     for picture in pictures:
         if not picture.is_file():
             raise BadInput(f"{given.shown(picture)} is no file that can be read: take it out of the folder")
     if not pictures:
-        raise BadInput(
-            f"{path} holds no pictures ({', '.join(PICTURES)}) and no data set: give a video or frames"
-        )
+        try:
+            return _thinned(open_source(path).sequences("test"), every)
+        except BadInput as error:
+            raise BadInput(
+                f"{path} holds no pictures ({', '.join(PICTURES)}) and no data set: give a video or frames ({error})"
+            ) from error
     return [_pictures(path.resolve().name, pictures[::every])]
+
+
+def _thinned(sequences: list[Sequence], every: int) -> list[Sequence]:
+    return [Picked(s, range(0, len(s), every)) if every > 1 else s for s in sequences]
 
 
 def _pictures(name: str, files: list[Path]) -> FileSequence:
