@@ -75,6 +75,8 @@ class ClipDataModule(pl.LightningDataModule):
             self._parts, self.val_sequences = self._split()
         if stage in (None, "test") and not self.test_sequences:
             self.test_sequences = self._tested()
+            if said := _alike(self.test_sequences):
+                log.warning("the test data's %s", said)
 
     def prepare_data(self) -> None:
         """Before training or testing, and in one process only: all flow and features at once. Raises BadInput."""
@@ -105,6 +107,8 @@ class ClipDataModule(pl.LightningDataModule):
             raise BadInput(
                 f"training needs masks, but {unlabelled} of the train stage has none: use labelled data"
             )
+        if said := _alike([s for part in parts for s in part.sequences]):
+            raise BadInput(f"the training data's {said}")
         candidates = [s for part in parts if part.validates for s in part.sequences]
         loading = self.loading
         _, held = split_holdout(candidates, loading.holdout, loading.holdout_seed, loading.fold)
@@ -211,6 +215,24 @@ class ClipDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return _whole(self.test_sequences)
+
+
+def _alike(sequences: list[Sequence]) -> str | None:
+    """A line that says so, where no mask marks anything, or each marks everything; None as soon as one does neither."""
+    seen: set[int] = set()
+    if not all(sequence.labelled for sequence in sequences):
+        return None
+    longest = max(map(len, sequences), default=0)
+    for sequence, i in ((s, i) for i in range(longest) for s in sequences if i < len(s)):
+        mask = sequence.annotation(i)
+        seen |= {int(mask.inside.min(initial=1)), int(mask.inside.max(initial=0))}
+        if len(seen) == 2:
+            return None
+    count, word = sum(map(len, sequences)), "full" if 1 in seen else "empty"
+    return (
+        f"{count} masks are all {word} as they are read: see davis-exp data check, and say by data.masks what marks the "
+        "object"
+    )
 
 
 def _whole(sequences: list[Sequence]) -> DataLoader[Any]:

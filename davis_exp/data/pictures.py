@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from davis_exp.utils import given
@@ -23,6 +24,9 @@ DAMAGED = (
     struct.error,
     MemoryError,
 )  # what Pillow raises of a file
+ORIENTATION = 0x0112  # EXIF's number of how a camera was held
+# By what EXIF says of how it was held: the steps along both sides, after these are exchanged from 5 on.
+UPRIGHT = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
 
 
 @contextmanager
@@ -72,6 +76,28 @@ def content_of(path: Path, what: str) -> bytes:
             return file.read()
         except OSError as error:
             raise _unreadable(path, what, error.strerror or "no reason given") from error
+
+
+def orientation(image: Image.Image) -> int:
+    """How an opened picture is stored, as EXIF numbers it: 1 for the right way up."""
+    try:
+        return turned(image.getexif())
+    except DAMAGED:
+        return 1
+
+
+def turned(exif: Image.Exif) -> int:
+    """As `orientation`, of what a camera says."""
+    found = exif.get(ORIENTATION)
+    return found if found in UPRIGHT else 1
+
+
+def upright(picture: np.ndarray, turn: int) -> np.ndarray:
+    """(H, W, …) the right way up, where `turn` is its `orientation`; contiguous."""
+    if turn == 1:
+        return picture
+    down, right = UPRIGHT[turn]
+    return np.ascontiguousarray((picture.swapaxes(0, 1) if turn > 4 else picture)[::down, ::right])
 
 
 def _unreadable(path: Path, what: str, reason: str) -> BadInput:

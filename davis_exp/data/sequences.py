@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from davis_exp.data.masks import Mask, MaskReader
 from davis_exp.data.resizing import halved
 
 
@@ -19,6 +20,7 @@ class Sequence(ABC):
         frame_ids: one id per frame, "<name>/<stem>" ("blackswan/00000").
         labelled: whether `mask` works.
         still: whether the frames are made from a single picture: how they move then tells nothing.
+        mask_reader: how mask files are read, where the masks are files.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Sequence(ABC):
     frame_ids: tuple[str, ...]
     labelled: bool
     still: bool = False
+    mask_reader: MaskReader = MaskReader()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -56,6 +59,10 @@ class Sequence(ABC):
     @abstractmethod
     def mask(self, i: int) -> np.ndarray:
         """Mask of frame `i`: (H, W) uint8, 1 = foreground. Raises BadInput if unlabelled or unreadable."""
+
+    def annotation(self, i: int) -> Mask:
+        """As `mask`, with what its annotator left open; of a size that was not compared with the frame's."""
+        return Mask(self.mask(i), None, "binary")
 
     def frame_file(self, i: int) -> Path | None:
         """The image file that holds frame `i`, if one does: to copy it without encoding it again."""

@@ -1,4 +1,4 @@
-"""The two ways a run is refused. Each prints as one line and ends the program with its own exit code."""
+"""The ways a run is refused. Each prints as one line and ends the program with its own exit code."""
 
 import errno
 import os
@@ -15,6 +15,12 @@ class BadInput(Exception):
     def __init__(self, message: str) -> None:
         # A data loader's worker hands an exception on with its whole traceback as the message: keep our line of it.
         super().__init__(message.strip().rsplit("davis_exp.utils.errors.BadInput: ")[-1])
+
+
+class Incomplete(BadInput):
+    """A part of what was given is missing; what there is of it was used, and is kept (exit code 1)."""
+
+    exit_code = 1
 
 
 class OverBudget(BadInput):

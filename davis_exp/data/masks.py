@@ -1,0 +1,298 @@
+"""What a mask file marks, told by what kind of file it is and never by how bright it looks.
+
+| kind | the object |
+|---|---|
+| palette | every colour number but 0 and void; in a ramp of greys, and where 0 is not black, the colours are what counts |
+| grey, one value beside 0 (0/1, 0/255, 1 bit, 16 bits) | that value |
+| grey, numbers below 32 | every number but 0 and void: ids |
+| grey, a few levels that fill areas | every level: ids |
+| grey, other shades, and every JPEG | what is brighter than half of 1, 255 or 65535: soft |
+| colours, a few | every colour but black and void's |
+| alpha that is not even | where it covers at least half, unless colours say something else: then it is refused |
+
+Void pixels are no object, and are kept apart: scoring leaves them out, as DAVIS-2017's evaluation does, training takes
+them for background. What could be read in two ways is refused, and the refusal says which settings decide.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from davis_exp.data import png
+from davis_exp.data.pictures import content_of, decoded, orientation, upright
+from davis_exp.utils import given
+from davis_exp.utils.errors import BadInput
+
+MASKS = ("auto", "ids", "binary", "alpha")
+IDS = 32  # numbers of objects are below this; a picture whose brightest grey is below it shows nothing else
+FEW = 16  # levels; more are shades
+NOISE = 16  # levels as near as this to black or to the brightest are what re-encoding makes of those
+COLOURS = 64  # of objects in one file
+SCALES = (1, 255, 65535)
+LOSSY = ("JPEG", "MPO")
+SET = "set data.masks (or --masks) to "
+
+
+class Mask(NamedTuple):
+    """What a mask file marks.
+
+    Attributes:
+        ids: (H, W) whole numbers or bool: 0 where there is no object, else its number; 1 where none are told apart.
+        void: (H, W) bool, where the annotator left open what there is; None if nowhere.
+        kind: how that was told: "binary", "ids", "colours", "alpha" or "soft".
+    """
+
+    ids: np.ndarray
+    void: np.ndarray | None
+    kind: str
+
+    @property
+    def inside(self) -> np.ndarray:
+        """(H, W) uint8, 1 = object."""
+        return (self.ids != 0).view(np.uint8)
+
+    def judged(self, prediction: np.ndarray) -> np.ndarray:
+        """A predicted mask (H, W) bool without what is void: nobody knows what is right there."""
+        return prediction if self.void is None else prediction & ~self.void
+
+
+class _Unclear(Exception):
+    """A file that needs a closer look."""
+
+
+@dataclass(frozen=True)
+class MaskReader:
+    """Reads mask files.
+
+    Args:
+        masks: "auto" goes by the kind of file, as this module's table says; "ids": every value but 0 and void is an
+            object; "binary": what is brighter than half of the scale, or has another palette number than 0; "alpha":
+            what the alpha channel covers.
+        void: the number that marks undecided pixels in files of ids; None for no such number.
+
+    Raises:
+        ValueError: another value.
+    """
+
+    masks: str = "auto"
+    void: int | None = 255
+
+    def __post_init__(self) -> None:
+        if self.masks not in MASKS:
+            raise ValueError(f"masks must be one of {', '.join(MASKS)}, got {self.masks!r}")
+        if self.void is not None and (isinstance(self.void, bool) or not 0 < self.void < 65536):
+            raise ValueError(f"void must be a number from 1 to 65535 or null, got {self.void!r}")
+
+    def read(self, path: Path) -> Mask:
+        """What a file marks, the right way up. Raises BadInput naming the file if it is missing, damaged or unclear."""
+        data = content_of(path, "mask")
+        if self.masks == "auto" and b"eXIf" not in data:
+            # The usual kind, ten times as fast. Of other kinds, and of damaged ones, Pillow shall judge.
+            with suppress(BadInput, _Unclear):
+                return Mask(png.decode(data, path.name, _one_level), None, "binary")
+        with decoded(data, path, "mask") as image:
+            return self.of(image, f"mask {given.shown(path)}")
+
+    def of(self, image: Image.Image, name: str) -> Mask:
+        """As `read`, of an opened picture. Raises BadInput calling it `name`."""
+        try:
+            ids, void, kind = self._marked(image)
+        except _Unclear as unclear:
+            raise BadInput(f"{name} {unclear}") from None
+        turn = orientation(image)
+        void = None if void is None or not void.any() else upright(void, turn)
+        return Mask(upright(ids, turn), void, kind)
+
+    def _marked(self, image: Image.Image) -> Mask:
+        alpha = alpha_of(image)
+        if self.masks == "alpha":
+            if "A" not in image.getbands():
+                raise _Unclear(f"has no alpha channel: {SET}auto")
+            return Mask(np.asarray(image.getchannel("A")) >= 128, None, "alpha")
+        if self.masks != "auto" or alpha is None:
+            return self._coloured(image)
+        covered = alpha >= 128
+        try:
+            shown = self._coloured(image)
+        except _Unclear:  # a photograph: the object is cut out
+            return Mask(covered, None, "alpha")
+        void = np.zeros(covered.shape, bool) if shown.void is None else shown.void
+        marked = shown.ids != 0
+        if not marked.any() or marked.all():
+            return Mask(covered, None, "alpha")
+        if np.array_equal(marked | void, covered) or np.array_equal(marked, covered):
+            return shown
+        raise _Unclear(
+            f"has a mask in its colours and another in its alpha channel: {SET}alpha, or to binary or ids to ignore that"
+        )
+
+    def _coloured(self, image: Image.Image) -> Mask:
+        """What all channels but alpha mark."""
+        if image.mode in ("P", "PA"):
+            indices = np.asarray(image if image.mode == "P" else image.getchannel(0))
+            return self._indexed(indices, _palette(image), image.format)
+        grey = grey_values(image)
+        if grey is not None:
+            return self._grey(grey, image.format)
+        return self._colours(np.asarray(image.convert("RGB")), image.format)
+
+    def _indexed(self, indices: np.ndarray, palette: np.ndarray, file_format: str | None) -> Mask:
+        used = np.flatnonzero(np.bincount(indices.reshape(-1), minlength=256))
+        colours = palette[used]
+        ramp = (colours == colours[:, :1]).all() and (np.array_equal(colours[:, 0], used) or len(used) > FEW)
+        if ramp:  # a grey picture, saved with a palette
+            return self._grey(palette[indices, 0], file_format)
+        if self.masks == "binary":
+            return Mask(indices != 0, None, "binary")
+        if self.masks == "ids" or not palette[0].any():
+            return self._ids(indices)
+        if not (colours == 0).all(axis=1).any():
+            raise _Unclear(
+                f"is a palette mask without black, so that its background is not known: {SET}ids if it is colour number 0"
+            )
+        return self._colours(palette[indices], file_format)
+
+    def _ids(self, values: np.ndarray) -> Mask:
+        if self.void is None:
+            return Mask(values, None, "ids")
+        void = values == self.void
+        return Mask(np.where(void, 0, values), void, "ids")
+
+    def _grey(self, values: np.ndarray, file_format: str | None, coloured: bool = False) -> Mask:
+        if self.masks == "binary":
+            return Mask(foreground(values), None, "binary")
+        whole = values.dtype.kind in "bui"
+        if self.masks == "ids":
+            if file_format in LOSSY or not whole:
+                raise _Unclear(f"is of a kind that holds no numbers of objects: save a PNG, or {SET}auto")
+            return self._ids(values)
+        levels = _levels(values)
+        if len(levels) <= 1 and file_format not in LOSSY:
+            return Mask(values != 0, None, "binary")
+        if file_format not in LOSSY and whole:
+            numbers = levels[levels != self.void] if self.void is not None and not coloured else levels
+            if numbers[-1] < IDS:
+                return Mask(values, None, "ids") if coloured else self._ids(values)
+            if len(levels) <= FEW and _apart(levels) and (levels[-1] < 128 or _fills(values, levels)):
+                return Mask(values, None, "ids")
+        inside = values >= 128 if file_format in LOSSY else foreground(values)
+        if levels.size and not inside.any():
+            raise _Unclear(
+                f"holds shades up to {levels[-1]} but nothing over half, so it is not known what is object: {SET}ids if "
+                "all is, binary if nothing is"
+            )
+        return Mask(inside, None, "soft" if len(levels) > 1 else "binary")
+
+    def _colours(self, picture: np.ndarray, file_format: str | None) -> Mask:
+        """Of (H, W, 3) uint8 that is not grey throughout."""
+        brightest = picture.max(axis=2)
+        if self.masks == "binary":
+            return Mask(foreground(brightest), None, "binary")
+        red, green, blue = (picture[..., i].astype(np.int32) for i in range(3))
+        codes = red << 16 | green << 8 | blue
+        levels = _levels(codes)
+        one_hue = _one_hue(levels)
+        if self.masks == "auto" and one_hue:  # shades of one colour are as good as shades of grey
+            return self._grey(brightest, file_format, coloured=True)._replace(kind="colours")
+        if file_format in LOSSY or len(levels) > COLOURS:
+            raise _Unclear(
+                f"is a picture of {len(levels):,} colours and no mask of a few: save one 8-bit channel of 0 and 255, or "
+                f"{SET}binary to go by brightness"
+            )
+        numbers = np.searchsorted(np.concatenate([[0], levels]), codes)
+        if self.void is None or self.void > 255:
+            return Mask(numbers, None, "colours")
+        void = codes == _voc_colour(self.void)
+        return Mask(np.where(void, 0, numbers), void, "colours")
+
+
+def alpha_of(image: Image.Image) -> np.ndarray | None:
+    """How much each pixel covers, (H, W) uint8; None where all cover the same."""
+    alpha = np.asarray(image.getchannel("A")) if "A" in image.getbands() else None
+    return alpha if alpha is not None and np.ptp(alpha) else None
+
+
+def grey_values(image: Image.Image) -> np.ndarray | None:
+    """What a picture without colours holds, (H, W): bits, 8, 16 or 32 bits as they are; None for one in colour."""
+    if image.mode == "LA":
+        image = image.getchannel("L")
+    if image.mode == "1" or image.mode.partition(";")[0] in ("L", "I", "F"):
+        return np.asarray(image)
+    picture = np.asarray(image.convert("RGB"))
+    equal = np.array_equal(picture[..., 0], picture[..., 1]) and np.array_equal(
+        picture[..., 0], picture[..., 2]
+    )
+    return picture[..., 0] if equal else None
+
+
+def foreground(grey: np.ndarray) -> np.ndarray:
+    """Where a grey mask of any shape is foreground, as the judge rounds it: from the middle of its scale on.
+
+    The scale is the smallest of 1, 255 and 65535 that holds the largest value: 128 of 255 is foreground, 127
+    is not, and a mask of zeros and ones counts as one.
+    """
+    highest = grey.max(initial=0)
+    scale = next((scale for scale in SCALES if highest <= scale), highest)
+    # a fraction would have 8-bit values compared as 64-bit ones
+    inside: np.ndarray = grey > (scale // 2 if grey.dtype.kind in "bu" else scale / 2)
+    return inside
+
+
+def _one_level(values: np.ndarray) -> np.ndarray:
+    """Where there is another value than 0, if all others are one."""
+    inside: np.ndarray = values != 0
+    highest = values.max(initial=0)
+    if highest and not ((values == highest) == inside).all():
+        raise _Unclear
+    return inside
+
+
+def _palette(image: Image.Image) -> np.ndarray:
+    """(256, 3) uint8; black where the file has no colour."""
+    stored = np.frombuffer(bytes(image.getpalette("RGB") or ()), np.uint8)[: 3 * 256]
+    return np.pad(stored, (0, 3 * 256 - len(stored))).reshape(256, 3)
+
+
+def _levels(values: np.ndarray) -> np.ndarray:
+    """The values there are beside 0, in order."""
+    if values.dtype.kind in "bu" and values.itemsize <= 2:
+        levels = np.flatnonzero(np.bincount(values.reshape(-1)))
+    else:
+        levels = np.unique(values)
+    return levels[levels != 0]
+
+
+def _apart(levels: np.ndarray) -> bool:
+    """Whether there are levels other than near black and near the brightest."""
+    return bool(((levels > NOISE) & (levels < levels[-1] - NOISE)).any()) or bool(levels[-1] < 128)
+
+
+def _fills(values: np.ndarray, levels: np.ndarray) -> bool:
+    """Whether a level below the brightest fills some area: what lines an edge is a shade of what lies beside it."""
+    block = np.ones((3, 3), np.uint8)
+    areas = (cv2.erode((values == level).view(np.uint8), block, borderValue=0) for level in levels[:-1])
+    return any(area.any() for area in areas)
+
+
+def _one_hue(codes: np.ndarray) -> bool:
+    """Whether colours, as whole numbers, are all shades of one."""
+    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], -1).astype(np.float64)
+    strength = colours.max(axis=1, initial=1)
+    full = colours[strength.argmax()] / strength.max() if len(colours) else colours
+    return bool((np.abs(colours - strength[:, None] * full) <= 2).all()) if len(colours) else True
+
+
+def _voc_colour(number: int) -> int:
+    """The colour that Pascal VOC's palette, which DAVIS uses, has for a number."""
+    red = green = blue = 0
+    for bit in range(8):
+        red |= (number & 1) << 7 - bit
+        green |= (number >> 1 & 1) << 7 - bit
+        blue |= (number >> 2 & 1) << 7 - bit
+        number >>= 3
+    return red << 16 | green << 8 | blue
