@@ -80,12 +80,9 @@ class Predictor:
         """Predict `sequence` and write what `output` asks for; returns the number of frames."""
         from davis_exp.inference import predict
 
-        aspect = getattr(sequence, "pixel_aspect", Fraction(1))
-        shown = (
-            sequence.size[0],
-            round(sequence.size[1] * aspect),
-        )  # what is round shall look round to the model
-        how = replace(self.how, size=self.size or same_pixels(self.how.size, shown))
+        height, width = sequence.size
+        aspect = getattr(sequence, "pixel_aspect", Fraction(1))  # what is round shall look round to the model
+        how = replace(self.how, size=self.size or same_pixels(self.how.size, (height, round(width * aspect))))
         seen = _Seen(sequence)
         times = getattr(sequence, "times", None) or [Fraction(i, 24) for i in range(len(sequence))]
         folder = output.path.parent if output.alone else output.path

@@ -275,4 +275,6 @@ def cases(scratch: Path) -> Iterator[Case]:
         return name
 
     yield mutations("mutated", "reader of frames", picture, lambda: read_frame(current[0]), scratch)
-    yield mutations("mutated", "reader of masks", picture, lambda: MaskReader().read(current[0]).inside, scratch)
+    yield mutations(
+        "mutated", "reader of masks", picture, lambda: MaskReader().read(current[0]).inside, scratch
+    )

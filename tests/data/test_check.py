@@ -13,8 +13,8 @@ from PIL import Image
 
 from davis_exp.cli import main
 from davis_exp.data.check import contents, survey
-from davis_exp.data.sources import open_source
 from davis_exp.data.masks import MaskReader
+from davis_exp.data.sources import open_source
 from davis_exp.utils.errors import BadInput
 
 SIZE = (40, 60)

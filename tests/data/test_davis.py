@@ -4,9 +4,9 @@ import pytest
 from PIL import Image
 
 from davis_exp.data import png
-from davis_exp.data.sources import DavisSource
 from davis_exp.data.frames import image_size, read_frame
 from davis_exp.data.masks import MaskReader
+from davis_exp.data.sources import DavisSource
 from davis_exp.utils.errors import BadInput
 
 

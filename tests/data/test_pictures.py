@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from davis_exp.data.pictures import MAX_PIXELS
 from davis_exp.data.frames import image_size, read_frame
 from davis_exp.data.masks import MaskReader
+from davis_exp.data.pictures import MAX_PIXELS
 from davis_exp.data.sources.video import open_input
 from davis_exp.utils.errors import BadInput
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from davis_exp.data.sequences import Sequence
 from davis_exp.data.masks import MaskReader
+from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.metrics.boundary import boundary, boundary_f
 from davis_exp.metrics.jaccard import jaccard

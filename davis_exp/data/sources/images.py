@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from davis_exp.data.frames import FRAME_SUFFIXES
-from davis_exp.data.masks import MaskReader
+from davis_exp.data.masks import MASKS, MaskReader
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.utils.errors import BadInput
@@ -83,6 +83,8 @@ class ImageSource(Source):
         mask_values: str = "auto",
         void: int | None = 255,
     ) -> None:
+        if mask_values not in MASKS:
+            raise ValueError(f"mask_values must be one of {', '.join(MASKS)}, got {mask_values!r}")
         self.reader = MaskReader(mask_values, void)
         if length < 1 or seed < 0:
             raise BadInput(f"data.length must be at least 1 and data.seed 0, got {length} and {seed}")
