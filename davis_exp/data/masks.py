@@ -19,21 +19,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from davis_exp.data import png
 from davis_exp.data.pictures import content_of, decoded, orientation, upright
+from davis_exp.data.shades import (
+    alpha_of,
+    apart,
+    fills,
+    foreground,
+    grey_values,
+    levels_of,
+    one_hue,
+    palette_of,
+    voc_colour,
+)
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput
 
 MASKS = ("auto", "ids", "binary", "alpha")
 IDS = 32  # numbers of objects are below this; a picture whose brightest grey is below it shows nothing else
 FEW = 16  # levels; more are shades
-NOISE = 16  # levels as near as this to black or to the brightest are what re-encoding makes of those
 COLOURS = 64  # of objects in one file
-SCALES = (1, 255, 65535)
 LOSSY = ("JPEG", "MPO")
 SET = "set data.masks (or --masks) to "
 
@@ -62,7 +70,7 @@ class Mask(NamedTuple):
 
 
 class _Unclear(Exception):
-    """A file that needs a closer look."""
+    """A file of which it cannot be told what it marks, or not so quickly."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ class MaskReader:
         """What all channels but alpha mark."""
         if image.mode in ("P", "PA"):
             indices = np.asarray(image if image.mode == "P" else image.getchannel(0))
-            return self._indexed(indices, _palette(image), image.format)
+            return self._indexed(indices, palette_of(image), image.format)
         grey = grey_values(image)
         if grey is not None:
             return self._grey(grey, image.format)
@@ -171,14 +179,14 @@ class MaskReader:
             if file_format in LOSSY or not whole:
                 raise _Unclear(f"is of a kind that holds no numbers of objects: save a PNG, or {SET}auto")
             return self._ids(values)
-        levels = _levels(values)
+        levels = levels_of(values)
         if len(levels) <= 1 and file_format not in LOSSY:
             return Mask(values != 0, None, "binary")
         if file_format not in LOSSY and whole:
             numbers = levels[levels != self.void] if self.void is not None and not coloured else levels
             if numbers[-1] < IDS:
                 return Mask(values, None, "ids") if coloured else self._ids(values)
-            if len(levels) <= FEW and _apart(levels) and (levels[-1] < 128 or _fills(values, levels)):
+            if len(levels) <= FEW and apart(levels) and (levels[-1] < 128 or fills(values, levels)):
                 return Mask(values, None, "ids")
         inside = values >= 128 if file_format in LOSSY else foreground(values)
         if levels.size and not inside.any():
@@ -193,54 +201,22 @@ class MaskReader:
         brightest = picture.max(axis=2)
         if self.masks == "binary":
             return Mask(foreground(brightest), None, "binary")
-        red, green, blue = (picture[..., i].astype(np.int32) for i in range(3))
-        codes = red << 16 | green << 8 | blue
-        levels = _levels(codes)
-        one_hue = _one_hue(levels)
-        if self.masks == "auto" and one_hue:  # shades of one colour are as good as shades of grey
+        codes = picture[..., 0].astype(np.int32)
+        for channel in (1, 2):
+            codes = codes << 8 | picture[..., channel]
+        levels = levels_of(codes)
+        if self.masks == "auto" and one_hue(levels):  # shades of one colour are as good as shades of grey
             return self._grey(brightest, file_format, coloured=True)._replace(kind="colours")
         if file_format in LOSSY or len(levels) > COLOURS:
             raise _Unclear(
                 f"is a picture of {len(levels):,} colours and no mask of a few: save one 8-bit channel of 0 and 255, or "
                 f"{SET}binary to go by brightness"
             )
-        numbers = np.searchsorted(np.concatenate([[0], levels]), codes)
+        numbers = np.searchsorted(np.concatenate([[0], levels]), codes).astype(np.uint8)
         if self.void is None or self.void > 255:
             return Mask(numbers, None, "colours")
-        void = codes == _voc_colour(self.void)
+        void = codes == voc_colour(self.void)
         return Mask(np.where(void, 0, numbers), void, "colours")
-
-
-def alpha_of(image: Image.Image) -> np.ndarray | None:
-    """How much each pixel covers, (H, W) uint8; None where all cover the same."""
-    alpha = np.asarray(image.getchannel("A")) if "A" in image.getbands() else None
-    return alpha if alpha is not None and np.ptp(alpha) else None
-
-
-def grey_values(image: Image.Image) -> np.ndarray | None:
-    """What a picture without colours holds, (H, W): bits, 8, 16 or 32 bits as they are; None for one in colour."""
-    if image.mode == "LA":
-        image = image.getchannel("L")
-    if image.mode == "1" or image.mode.partition(";")[0] in ("L", "I", "F"):
-        return np.asarray(image)
-    picture = np.asarray(image.convert("RGB"))
-    equal = np.array_equal(picture[..., 0], picture[..., 1]) and np.array_equal(
-        picture[..., 0], picture[..., 2]
-    )
-    return picture[..., 0] if equal else None
-
-
-def foreground(grey: np.ndarray) -> np.ndarray:
-    """Where a grey mask of any shape is foreground, as the judge rounds it: from the middle of its scale on.
-
-    The scale is the smallest of 1, 255 and 65535 that holds the largest value: 128 of 255 is foreground, 127
-    is not, and a mask of zeros and ones counts as one.
-    """
-    highest = grey.max(initial=0)
-    scale = next((scale for scale in SCALES if highest <= scale), highest)
-    # a fraction would have 8-bit values compared as 64-bit ones
-    inside: np.ndarray = grey > (scale // 2 if grey.dtype.kind in "bu" else scale / 2)
-    return inside
 
 
 def _one_level(values: np.ndarray) -> np.ndarray:
@@ -250,49 +226,3 @@ def _one_level(values: np.ndarray) -> np.ndarray:
     if highest and not ((values == highest) == inside).all():
         raise _Unclear
     return inside
-
-
-def _palette(image: Image.Image) -> np.ndarray:
-    """(256, 3) uint8; black where the file has no colour."""
-    stored = np.frombuffer(bytes(image.getpalette("RGB") or ()), np.uint8)[: 3 * 256]
-    return np.pad(stored, (0, 3 * 256 - len(stored))).reshape(256, 3)
-
-
-def _levels(values: np.ndarray) -> np.ndarray:
-    """The values there are beside 0, in order."""
-    if values.dtype.kind in "bu" and values.itemsize <= 2:
-        levels = np.flatnonzero(np.bincount(values.reshape(-1)))
-    else:
-        levels = np.unique(values)
-    return levels[levels != 0]
-
-
-def _apart(levels: np.ndarray) -> bool:
-    """Whether there are levels other than near black and near the brightest."""
-    return bool(((levels > NOISE) & (levels < levels[-1] - NOISE)).any()) or bool(levels[-1] < 128)
-
-
-def _fills(values: np.ndarray, levels: np.ndarray) -> bool:
-    """Whether a level below the brightest fills some area: what lines an edge is a shade of what lies beside it."""
-    block = np.ones((3, 3), np.uint8)
-    areas = (cv2.erode((values == level).view(np.uint8), block, borderValue=0) for level in levels[:-1])
-    return any(area.any() for area in areas)
-
-
-def _one_hue(codes: np.ndarray) -> bool:
-    """Whether colours, as whole numbers, are all shades of one."""
-    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], -1).astype(np.float64)
-    strength = colours.max(axis=1, initial=1)
-    full = colours[strength.argmax()] / strength.max() if len(colours) else colours
-    return bool((np.abs(colours - strength[:, None] * full) <= 2).all()) if len(colours) else True
-
-
-def _voc_colour(number: int) -> int:
-    """The colour that Pascal VOC's palette, which DAVIS uses, has for a number."""
-    red = green = blue = 0
-    for bit in range(8):
-        red |= (number & 1) << 7 - bit
-        green |= (number >> 1 & 1) << 7 - bit
-        blue |= (number >> 2 & 1) << 7 - bit
-        number >>= 3
-    return red << 16 | green << 8 | blue

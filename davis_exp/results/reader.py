@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from davis_exp.data import png
-from davis_exp.data.masks import IDS, MaskReader, alpha_of, grey_values
+from davis_exp.data.masks import IDS, MaskReader
 from davis_exp.data.pictures import decoded
+from davis_exp.data.shades import alpha_of, grey_values
 from davis_exp.results.storage import Storage, open_storage, relative
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from davis_exp.data.check.findings import Finding, Survey, some
-from davis_exp.data.masks import Mask, MaskReader, grey_values
+from davis_exp.data.masks import Mask, MaskReader
 from davis_exp.data.pictures import opened, orientation
+from davis_exp.data.shades import grey_values
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.parallel import Progress, ordered
 
