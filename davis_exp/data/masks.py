@@ -8,7 +8,7 @@
 | grey, a few levels that fill areas | every level: ids |
 | grey, other shades, and every JPEG | what is brighter than half of 1, 255 or 65535: soft |
 | colours, a few | every colour but black and void's |
-| alpha that is not even | where it covers at least half, unless colours say something else: then it is refused |
+| alpha that is not opaque throughout | what it covers by half or more; refused where colours say something else |
 
 Void pixels are no object, and are kept apart: scoring leaves them out, as DAVIS-2017's evaluation does, training takes
 them for background. What could be read in two ways is refused, and the refusal says which settings decide.
@@ -205,7 +205,7 @@ class MaskReader:
         for channel in (1, 2):
             codes = codes << 8 | picture[..., channel]
         levels = levels_of(codes)
-        if self.masks == "auto" and one_hue(levels):  # shades of one colour are as good as shades of grey
+        if self.masks == "auto" and (not levels.size or one_hue(levels)):  # shades of one colour are as good as shades of grey
             return self._grey(brightest, file_format, coloured=True)._replace(kind="colours")
         if file_format in LOSSY or len(levels) > COLOURS:
             raise _Unclear(

@@ -9,9 +9,9 @@ SCALES = (1, 255, 65535)
 
 
 def alpha_of(image: Image.Image) -> np.ndarray | None:
-    """How much each pixel covers, (H, W) uint8; None where all cover the same."""
+    """How much each pixel covers, (H, W) uint8; None where all cover alike, and anything at all."""
     alpha = np.asarray(image.getchannel("A")) if "A" in image.getbands() else None
-    return alpha if alpha is not None and np.ptp(alpha) else None
+    return None if alpha is None or (alpha.min() == alpha.max() > 0) else alpha
 
 
 def grey_values(image: Image.Image) -> np.ndarray | None:
