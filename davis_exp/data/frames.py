@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from davis_exp.data.pictures import (
-    DAMAGED,
     MAX_PIXELS,
     content_of,
     decoded,
@@ -103,7 +102,7 @@ def _decode_jpeg(data: bytes, halvings: int) -> np.ndarray | None:
 def _jpeg_head(data: bytes) -> tuple[int, int, int, int] | None:
     """(height, width, channels, orientation) from the beginning of a JPEG file, of the pixels as they are stored.
 
-    None where it is not found there, and where Pillow knows better how the picture is turned.
+    None where it is not found there.
     """
     position, turn = 2, 1
     while data[:2] == JPEG_START and data[position : position + 1] == b"\xff" and position + 10 <= len(data):
@@ -112,21 +111,7 @@ def _jpeg_head(data: bytes) -> tuple[int, int, int, int] | None:
             height, width, channels = struct.unpack(">HHB", data[position + 5 : position + 10])
             return height, width, channels, turn
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == ABOUT:
-            segment = data[position + 4 : end]
-            if not segment.startswith(b"Exif\0\0"):
-                if b"Orientation" in segment:
-                    return None
-            else:
-                turn = _exif_orientation(segment)
+        if marker == ABOUT and data.startswith(b"Exif\0\0", position + 4) and end <= len(data):
+            turn = turned(data[position + 4 : end])
         position = end
     return None
-
-
-def _exif_orientation(segment: bytes) -> int:
-    exif = Image.Exif()
-    try:
-        exif.load(segment)
-        return turned(exif)
-    except DAMAGED:
-        return 1

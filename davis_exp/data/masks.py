@@ -205,7 +205,9 @@ class MaskReader:
         for channel in (1, 2):
             codes = codes << 8 | picture[..., channel]
         levels = levels_of(codes)
-        if self.masks == "auto" and (not levels.size or one_hue(levels)):  # shades of one colour are as good as shades of grey
+        if self.masks == "auto" and (
+            not levels.size or one_hue(levels)
+        ):  # shades of one colour are as good as shades of grey
             return self._grey(brightest, file_format, coloured=True)._replace(kind="colours")
         if file_format in LOSSY or len(levels) > COLOURS:
             raise _Unclear(

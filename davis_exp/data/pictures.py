@@ -1,5 +1,6 @@
 """Picture files, which may be anybody's: a file indeed, of a kind that is read, and no larger than any picture."""
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,17 +80,22 @@ def content_of(path: Path, what: str) -> bytes:
 
 
 def orientation(image: Image.Image) -> int:
-    """How an opened picture is stored, as EXIF numbers it: 1 for the right way up."""
-    try:
-        return turned(image.getexif())
-    except DAMAGED:
-        return 1
+    """How an opened picture is stored, as EXIF numbers it: 1 for the right way up. (Pillow turns TIFF itself.)"""
+    return turned(image.info.get("exif") or b"")
 
 
-def turned(exif: Image.Exif) -> int:
-    """As `orientation`, of what a camera says."""
-    found = exif.get(ORIENTATION)
-    return found if found in UPRIGHT else 1
+def turned(exif: bytes) -> int:
+    """As `orientation`, from what a camera says of a picture: a TIFF file's directory, of which one entry counts."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
+    with contextlib.suppress(struct.error):
+        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
+        for i in range(entries):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * i)
+            if tag == ORIENTATION and value in UPRIGHT:
+                return int(value)
+    return 1
 
 
 def upright(picture: np.ndarray, turn: int) -> np.ndarray:
