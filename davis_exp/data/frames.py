@@ -48,14 +48,19 @@ def read_frame(path: Path, halvings: int = 0) -> np.ndarray:
     frame = _decode_jpeg(data, halvings)
     if frame is None:
         with decoded(data, path, "frame") as image:
-            several = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
-            if several > 1:
-                raise BadInput(
-                    f"frame {given.shown(path)} is an animation of {several} pictures: give it alone to "
-                    "`predict`, or save its pictures as files of their own"
-                )
+            check_single(image, path)
             frame = halved(colours(image), halvings)
     return frame
+
+
+def check_single(image: Image.Image, path: Path) -> None:
+    """Raises BadInput for an animation, of which a frame would be one picture only."""
+    several = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
+    if several > 1:
+        raise BadInput(
+            f"frame {given.shown(path)} is an animation of {several} pictures: give it alone to `predict`, or save its "
+            "pictures as files of their own"
+        )
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -158,6 +158,13 @@ IMAGES = {
         lambda r: [picture(9, (20, 30)).save(r / FRAME.format(i)) for i in (1, 2)],
         "bus: 00001.jpg, 00002.jpg is 30x20 where the other frames are 60x40",
     ),
+    "animated frame": (
+        lambda r: [
+            (r / FRAME.format(2)).unlink(),
+            picture().save(r / FRAME.format(2), "png", save_all=True, append_images=[picture(1)]),
+        ],
+        "frame JPEGImages/480p/bus/00002.jpg is an animation of 2 pictures",
+    ),
     "truncated frame": (
         lambda r: cut(r / FRAME.format(2)),
         "frame JPEGImages/480p/bus/00002.jpg cannot be read",

@@ -78,6 +78,26 @@ def test_frames_come_by_number_and_only_those_listed(davis_folder, write_list):
     assert DavisSource(root).sequences("train")[0].frame_ids == ("a/9", "a/10")
 
 
+def test_names_may_have_spaces_and_numbers_anywhere(davis_folder, write_list):
+    root = davis_folder({"bear one": 12, "a": 1})
+    for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        folder = root / kind / "480p/bear one"
+        for i in range(11, -1, -1):
+            (folder / f"{i:05d}.{suffix}").rename(folder / f"frame {i + 7}_v2.{suffix}")
+        (folder / f"._frame 7_v2.{suffix}").write_bytes(b"\0\5\x16\7")
+    write_list(root, "2016/train", ["bear one  ", "a"])
+    expected = tuple(f"bear one/frame {i + 7}_v2" for i in range(12))
+    bear, a = DavisSource(root).sequences("train")
+    assert (bear.frame_ids, a.name) == (expected, "a")
+    assert [bear.mask(i).sum() for i in range(12)] == [8 * (i + 1) for i in range(12)]
+    lines = [f"{{0}}JPEGImages/480p/{name}.jpg {{0}}Annotations/480p/{name}.png" for name in expected]
+    for slash in ("/", ""):
+        write_list(root, "480p/train", [line.format(slash) for line in lines[:3]])
+        assert DavisSource(root).sequences("train")[0].frame_ids == expected[:3]
+    (root / "ImageSets/480p/train.txt").write_bytes("bear one\r\na\r\n".encode("utf-8-sig"))
+    assert [s.name for s in DavisSource(root).sequences("train")] == ["bear one", "a"]
+
+
 def test_resolution_prefers_480p_where_it_is_whole(davis_folder, write_list):
     davis_folder({"a": 1, "b": 1}, "360p", size=(6, 9))
     root = davis_folder({"a": 1}, "480p")

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from davis_exp.data.check.findings import Finding, Survey, some
+from davis_exp.data.frames import check_single
 from davis_exp.data.masks import Mask, MaskReader
 from davis_exp.data.pictures import opened, orientation
 from davis_exp.data.shades import grey_values
@@ -82,6 +83,7 @@ def _look(survey: Survey, frame: Path | None, mask: Path | None, reader: MaskRea
 def _decoded_size(frame: Path) -> Size:
     """A frame's size. Raises BadInput unless all of the file can be decoded."""
     with opened(frame, "frame") as image:
+        check_single(image, frame)
         size = image.height, image.width
         if orientation(image) > 4:
             size = size[::-1]
