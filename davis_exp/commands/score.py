@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from davis_exp.commands.options import add_limit, add_workers
+from davis_exp.commands.options import add_limit, add_masks, add_workers
 from davis_exp.metrics import PROTOCOLS
 
 
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stability-of", action="append", metavar="SEQUENCE", help="T on this sequence (may be repeated)"
     )
+    add_masks(parser)
     add_limit(parser)
     add_workers(parser)
     parser.add_argument(
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from davis_exp.utils.errors import BadInput
     from davis_exp.utils.progress import progress_bar
 
-    sequences = open_source(args.truth).sequences("test")
+    sequences = open_source(args.truth, args.masks, args.void).sequences("test")
     results = Results.open(args.results, strict=False)
     ends = set(args.protocol or PROTOCOLS) != {"davis2016"}
     refuse(args.results, form_defects(results, sequences, args.limit, ends=ends))

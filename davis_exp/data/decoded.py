@@ -26,7 +26,7 @@ from davis_exp.utils.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of what is kept; another number makes all that was kept before unknown
+FORMAT = 2  # of what is kept; another number makes all that was kept before unknown
 GB = 10**9
 
 
@@ -41,7 +41,7 @@ class DecodedSequence(Sequence):
     ) -> None:
         self.original, self._size, self._pixels, self._vectors = original, size, pixels, vectors
         self.name, self.index, self.frame_ids = original.name, original.index, original.frame_ids
-        self.labelled, self.still, self.read_as = original.labelled, original.still, original.read_as
+        self.labelled, self.still, self.mask_reader = original.labelled, original.still, original.mask_reader
         self._ends = 3 * size[0] * size[1]  # of a frame
 
     @property

@@ -29,7 +29,7 @@ def write_davis(
     """Write a data set in DAVIS layout.
 
     Frames that are files are copied, others become JPEGs of high quality; masks become grey PNGs of 0 and
-    255.
+    255, in which void pixels are background.
 
     Args:
         splits: the sequences of each split ("train", "val"). One clip may be in several; it is written once.

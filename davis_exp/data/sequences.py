@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from davis_exp.data.masks import Mask, MaskReader
 from davis_exp.data.resizing import halved
 
 
@@ -19,8 +20,8 @@ class Sequence(ABC):
         frame_ids: one id per frame, "<name>/<stem>" ("blackswan/00000").
         labelled: whether `mask` works, of any frame.
         annotated: places of the frames that have a mask: of a labelled sequence all, unless it says otherwise.
-        read_as: what its masks depend on beside the files that they are read from.
         still: whether the frames are made from a single picture: how they move then tells nothing.
+        mask_reader: how mask files are read, where the masks are files.
     """
 
     name: str
@@ -28,7 +29,7 @@ class Sequence(ABC):
     frame_ids: tuple[str, ...]
     labelled: bool
     still: bool = False
-    read_as: tuple[object, ...] = ()
+    mask_reader: MaskReader = MaskReader()
 
     @property
     def annotated(self) -> tuple[int, ...]:
@@ -64,6 +65,10 @@ class Sequence(ABC):
     def mask(self, i: int) -> np.ndarray:
         """Mask of frame `i`: (H, W) uint8, 1 = foreground. Raises BadInput if it has none, or none that is readable."""
 
+    def annotation(self, i: int) -> Mask:
+        """As `mask`, with what its annotator left open; of a size that was not compared with the frame's."""
+        return Mask(self.mask(i), None, "binary")
+
     def frame_file(self, i: int) -> Path | None:
         """The image file that holds frame `i`, if one does: to copy it without encoding it again."""
         return None
@@ -87,7 +92,7 @@ class Picked(Sequence):
     def __init__(self, original: Sequence, places: Iterable[int]) -> None:
         self.original, self.places = original, tuple(places)
         self.name, self.labelled, self.still = original.name, original.labelled, original.still
-        self.read_as = original.read_as
+        self.mask_reader = original.mask_reader
         self.index = tuple(original.index[i] for i in self.places)
         self.frame_ids = tuple(original.frame_ids[i] for i in self.places)
 
@@ -109,6 +114,9 @@ class Picked(Sequence):
 
     def mask(self, i: int) -> np.ndarray:
         return self.original.mask(self.places[i])
+
+    def annotation(self, i: int) -> Mask:
+        return self.original.annotation(self.places[i])
 
     def frame_file(self, i: int) -> Path | None:
         return self.original.frame_file(self.places[i])

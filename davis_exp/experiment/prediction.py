@@ -95,7 +95,9 @@ class Predictor:
                 f"{sequence.name}: two frames are called {quoted(twice[0])}, and so would their masks be; rename one, or "
                 "number the masks by --video-masks"
             )
-        how = replace(self.how, size=self.size or same_pixels(self.how.size, sequence.size))
+        height, width = sequence.size
+        aspect = getattr(sequence, "pixel_aspect", Fraction(1))  # what is round shall look round to the model
+        how = replace(self.how, size=self.size or same_pixels(self.how.size, (height, round(width * aspect))))
         seen = _Seen(sequence)
         times = getattr(sequence, "times", None) or [Fraction(i, 24) for i in range(len(sequence))]
         folder = output.path.parent if output.alone else output.path
@@ -103,8 +105,10 @@ class Predictor:
         video = output.path if output.alone else folder / "overlay.mp4"
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(progress_bar(sequence.name))
-            overlays = stack.enter_context(VideoWriter(video))
-            cutouts = stack.enter_context(VideoWriter(folder / "cutout.webm")) if output.cutout else None
+            overlays = stack.enter_context(VideoWriter(video, aspect))
+            cutouts = (
+                stack.enter_context(VideoWriter(folder / "cutout.webm", aspect)) if output.cutout else None
+            )
             behind = stack.enter_context(_Behind())
 
             def draw(i: int, frame: np.ndarray, confidence: np.ndarray) -> None:

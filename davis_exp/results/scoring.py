@@ -75,15 +75,17 @@ def score(
         sequence, i = task
         index = matched.indices[sequence.index[i]]
         confidence = results.confidence(index)
-        target = truth.mask(sequence, i)
+        target, void = truth.annotation(sequence, i)
         check_size(confidence.shape, target.shape, quoted(results.paths[index]))
-        trivial = [_iou(mask, target) for mask in _trivial(target.shape)]
-        return _Frame(frame_scores(binarise(confidence), target), trivial, int(confidence.max(initial=0)))
+        trivial = [_iou(mask.without(void), target) for mask in _trivial(target.shape)]
+        scores = frame_scores(binarise(confidence).without(void), target)
+        return _Frame(scores, trivial, int(confidence.max(initial=0)))
 
     total = sum(len(sequence) for sequence in sequences)
     frames = list(ordered(evaluate, _frames(sequences), total, workers, progress))
     if is_zero_one(results, max((frame.highest for frame in frames), default=0)):
         raise BadInput(f"{results.path}: {ZERO_ONE}")
+    _refuse_alike([frame.baselines[0] for frame in frames])
     scores = [frame.scores for frame in frames]
     if stability is not None:
 
@@ -116,6 +118,16 @@ def score(
     }
 
 
+def _refuse_alike(overlaps: list[float | None]) -> None:
+    """Raises BadInput where no true mask marks anything, or each marks everything, by their overlap with everything."""
+    for overlap_, word in ((0.0, "empty"), (1.0, "full")):
+        if overlaps and all(value in (overlap_, None) for value in overlaps):
+            raise BadInput(
+                f"all {len(overlaps)} true masks are {word} as they are read, and a score would say nothing: see "
+                "davis-exp data check, and say by --masks (of a run: data.masks) what marks the object"
+            )
+
+
 def baselines(sequences: List[Sequence], *, workers: int = 2) -> dict[str, float | None]:
     """Contest score on labelled sequences of two predictions that look at no frame.
 
@@ -124,8 +136,8 @@ def baselines(sequences: List[Sequence], *, workers: int = 2) -> dict[str, float
     truth, sequences = Truth(), [with_masks(sequence) for sequence in sequences]
 
     def evaluate(task: tuple[Sequence, int]) -> list[float | None]:
-        target = truth.mask(*task)
-        return [_iou(mask, target) for mask in _trivial(target.shape)]
+        target, void = truth.annotation(*task)
+        return [_iou(mask.without(void), target) for mask in _trivial(target.shape)]
 
     total = sum(len(sequence) for sequence in sequences)
     return _baseline_scores(ordered(evaluate, _frames(sequences), total, workers))

@@ -196,11 +196,11 @@ class SegmentationTask(pl.LightningModule):
     def validation_step(self, sequence: Sequence | None, batch_idx: int) -> None:
         if sequence is None:  # other ranks have one more
             return
-        scores = [
-            jaccard(confidence >= 128, sequence.mask(i) > 0)
-            for i, confidence in self._masks(sequence)
-            if i in sequence.annotated
-        ]
+        scores = []
+        for i, confidence in self._masks(sequence):
+            if i in sequence.annotated:
+                truth = sequence.annotation(i)
+                scores.append(jaccard(truth.judged(confidence >= 128), truth.inside))
         self._val_j.append(float(np.mean(scores)))
 
     def on_validation_epoch_end(self) -> None:

@@ -32,7 +32,7 @@ def mask(path, values):
 
 EXPECTED = {  # by layout: sequences of both stages, and which of their frames have a mask
     "davis2017": (["dogs", "bike"], ["horse"], (0, 1, 2, 3)),
-    "youtube_vos": (["003", "0a4"], ["1ff"], (0,)),
+    "youtube_vos": (["0a4", "003"], ["1ff"], (0,)),
     "fbms": (["bear01", "cars2"], ["dogs01"], (0, 4)),
     "segtrack_v2": (["bmx", "frog", "worm"], ["bmx", "frog", "worm"], (0, 1, 2, 3)),
     "youtube_objects": (["cat_0001_001", "cat_0002_001", "dog_0001_001"],) * 2 + ((0, 5),),
@@ -111,6 +111,12 @@ def test_void_is_no_object_and_255_alone_is_one(tmp_path):
     sequences = Folders(tmp_path, objects="each").sequences("train")
     assert [s.name for s in sequences] == ["a_1", "a_3", "b_255"]
     assert sequences[1].mask(0).tolist() == [[0, 0, 0, 1]]
+    marked = sequences[1].annotation(0)
+    assert marked.void is not None
+    assert marked.void.tolist() == [[False, False, True, False]], "not judged for any object"
+    assert sequences[2].annotation(0).void is None
+    known = Folders(tmp_path, objects="each", void=None).sequences("train")
+    assert [s.name for s in known] == ["a_1", "a_3", "a_255", "b_255"]
 
 
 def test_masks_that_change_are_looked_at_again(tmp_path):
@@ -204,7 +210,7 @@ def test_a_name_may_stand_in_a_pattern_twice(tmp_path):
     assert [v["name"] for v, _ in Pattern("{name}+{name}/{frame}").find(tmp_path, {})] == ["x"]
 
 
-@pytest.mark.parametrize("name", ["fbms", "segtrack_v2", "pairs"])
+@pytest.mark.parametrize("name", EXPECTED)
 def test_data_check_finds_them_in_order(name, layouts, capsys):
     assert main(["data", "check", f"{name}:{layouts[name]}"]) == 0, capsys.readouterr().out
     assert ": 0 defects" in capsys.readouterr().out
@@ -216,5 +222,5 @@ def test_data_check_names_a_mask_that_cannot_be_used(layouts, tmp_path, capsys):
     (root / "Trainingset/cars2/GroundTruth/cars2_0001.pgm").write_bytes(b"P5 32 48 255 cut")
     assert main(["data", "check", str(root)]) == 2
     said = capsys.readouterr().out
-    assert "dogs01_0005_gt.png is 5x5 but its frame" in said
+    assert "dogs01_0005_gt.png is 5x5 where its frame is 48x32" in said
     assert "cars2_0001.pgm cannot be read" in said

@@ -4,10 +4,11 @@ from collections import Counter
 from pathlib import Path
 
 from davis_exp.data.check.findings import Clip, Survey, some
-from davis_exp.data.sources.davis import PREFERRED, are_lost, entry
-from davis_exp.data.sources.files import FRAME_SUFFIXES, by_number
+from davis_exp.data.frames import FRAME_SUFFIXES
+from davis_exp.data.sources.davis import OF_MASK, PREFERRED, are_lost, entry
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
+from davis_exp.utils.names import hidden, natural
 
 FRAMES, MASKS, LISTS = "JPEGImages", "Annotations", "ImageSets"
 Key = tuple[str, str]  # resolution, sequence
@@ -70,7 +71,6 @@ def _read_list(found: Survey, file: Path, labelled: set[tuple[Key, str]]) -> dic
     listed: dict[Key, set[str]] = {}
     repeated: Counter[str] = Counter()
     for number, line in enumerate(lines, start=1):
-        words = line.split()
         parts = entry(line)
         if parts is None:
             found.add(
@@ -89,9 +89,9 @@ def _read_list(found: Survey, file: Path, labelled: set[tuple[Key, str]]) -> dic
             repeated["/".join(parts[-2:])] += 1
             clip = "" if len(parts) == 3 else parts[1], parts[-2]
             listed.setdefault(clip, set()).add(parts[-1])
-            if len(words) > 1:
+            if OF_MASK.search(line):
                 labelled.add((clip, parts[-1]))
-        elif words:
+        elif parts:
             found.add(
                 f"{found.named(file)} line {number}: {quoted(line.strip())} is neither a sequence's name nor "
                 f"/{FRAMES}/<resolution>/<sequence>/<frame>.jpg",
@@ -114,7 +114,7 @@ def _resolution(names: set[str], folder: str, there: set[Key]) -> str:
 
 def _add_clip(found: Survey, key: Key, lists: _Lists) -> None:
     images, annotations = (found.root / kind / key[0] / key[1] for kind in (FRAMES, MASKS))
-    frames, masks = _files(found, images), _files(found, annotations)
+    frames, masks = _files(images), _files(annotations)
     where = f"{FRAMES}/{_path(key)}"
     if images.is_dir() and not frames:
         found.add(f"{where} holds no frames", "restore them, or remove the folder")
@@ -148,17 +148,12 @@ def _add_clip(found: Survey, key: Key, lists: _Lists) -> None:
     found.clips.append(Clip(where, [*pairs, *((None, of_frame[stem]) for stem in alone)]))
 
 
-def _files(found: Survey, folder: Path) -> list[Path]:
-    """The images in a folder, in the order of their numbers; hidden ones are findings."""
+def _files(folder: Path) -> list[Path]:
+    """The images in a folder, in natural order; hidden ones, as other systems leave them, are none."""
     if not folder.is_dir():
         return []
-    files = sorted(
-        (path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES), key=by_number
-    )
-    for path in files:
-        if path.name.startswith("."):
-            found.add(f"{found.named(path)} is hidden, and would count as an image", "remove it")
-    return [path for path in files if not path.name.startswith(".")]
+    there = (path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES)
+    return sorted((path for path in there if not hidden(path.name)), key=natural)
 
 
 def _folders(parent: Path) -> set[Key]:

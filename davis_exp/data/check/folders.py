@@ -25,12 +25,6 @@ def survey_source(source: Source, found: Survey) -> None:
         if without and sequence.labelled:
             found.sparse(sequence.name, without, len(sequence))
         masks = [sequence.mask_files(i) for i in range(len(sequence))]
-        if sequence.read_as:  # in a way of its own: what the files are like says nothing
-            masks = [()] * len(sequence)
-            for i in sequence.annotated:
-                try:
-                    sequence.mask(i)
-                except BadInput as error:
-                    found.add(str(error), "the mask cannot be used")
         pairs = [(frame, files[0] if files else None) for frame, files in zip(frames, masks, strict=True)]
-        found.clips.append(Clip(sequence.name, pairs))
+        extra = [(None, path) for files in masks for path in files[1:]]
+        found.clips.append(Clip(sequence.name, [*pairs, *extra], sequence.mask_reader))

@@ -11,8 +11,8 @@ from davis_exp.data.sources.contest import TABLE
 from davis_exp.utils.errors import BadInput
 
 
-def survey(path: str | Path) -> Survey:
-    """Survey the data set at `path`; its layout is told as `open_source` tells it.
+def survey(path: str | Path, masks: str = "auto", void: int | None = 255) -> Survey:
+    """Survey the data set at `path`; its layout is told as `open_source` tells it, which takes the same arguments.
 
     Raises BadInput if there is none, or its folders cannot be listed.
     """
@@ -26,15 +26,15 @@ def survey(path: str | Path) -> Survey:
         elif (root / "ImageSets").is_dir() and not (root / "GroundTruth").is_dir():
             survey_davis(found)
         else:
-            _survey_other(path, root, found)
+            _survey_other(path, root, found, masks, void)
     except OSError as error:
         raise BadInput(f"{error.filename or root} cannot be read: {error.strerror}") from error
     return found
 
 
-def _survey_other(path: str | Path, root: Path, found: Survey) -> None:
+def _survey_other(path: str | Path, root: Path, found: Survey, masks: str, void: int | None) -> None:
     try:
-        source = open_source(path)
+        source = open_source(path, masks, void)
     except BadInput:
         if not (root / "JPEGImages").is_dir():
             raise

@@ -3,23 +3,30 @@
 The resolution's folder may be left out everywhere.
 """
 
+import re
 import shlex
 from pathlib import Path, PurePosixPath
 
+from davis_exp.data.frames import FRAME_SUFFIXES
+from davis_exp.data.masks import MaskReader
 from davis_exp.data.sequences import Sequence, Source
-from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence, by_number
+from davis_exp.data.sources.files import FileSequence
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
+from davis_exp.utils.names import hidden, natural
 
 PREFERRED = "480p"
 MASKS = "Annotations"
+OF_MASK = re.compile(r"\s+(?=/?Annotations/)")  # where a line of a list goes on to the frame's mask
 LONGEST = 255  # bytes of a file's name
 
 
 def entry(line: str) -> tuple[str, ...] | None:
-    """What a line of a list names, as the parts of a path; none of an empty one, None if no file can be called so."""
-    words = line.split()
-    parts = PurePosixPath(words[0].lstrip("/")).parts if words else ()
+    """What a line of a list names, as the parts of a path; none of an empty one, None if no file can be called so.
+
+    Names may have spaces in them: a line names a sequence, or a frame and, after that, its mask in Annotations.
+    """
+    parts = PurePosixPath(OF_MASK.split(line.strip())[0].lstrip("/")).parts
     possible = all(len(part.encode("utf-8", "replace")) <= LONGEST and part.isprintable() for part in parts)
     return parts if possible else None
 
@@ -33,8 +40,8 @@ class DavisSource(Source):
     """A data set in DAVIS layout (DAVIS-2016; Perazzi et al., CVPR 2016).
 
     A split is `ImageSets/<resolution>/<split>.txt`, with one "/JPEGImages/… /Annotations/…" line a frame, or
-    `ImageSets/<year>/<split>.txt`, with one sequence a line. Sequences come in the list's order, frames by
-    number. A sequence without an annotations folder is unlabelled. It may have masks of half of its frames or fewer;
+    `ImageSets/<year>/<split>.txt`, with one sequence a line. Sequences come in the list's order, frames in natural
+    order. A sequence without an annotations folder is unlabelled. It may have masks of half of its frames or fewer;
     where it has more, or where the list names them, the others are lost. A list may come from anywhere: none of its
     lines is followed out of `root`.
 
@@ -42,11 +49,22 @@ class DavisSource(Source):
         root: the folder that holds JPEGImages, Annotations and ImageSets.
         resolution: the folder below JPEGImages; None finds it per split, 480p before others, and none after them.
         train, test: the split's name for each stage.
+        masks, void: how masks are read; see `MaskReader`.
+
+    Raises:
+        ValueError: as `MaskReader`.
     """
 
     def __init__(
-        self, root: str | Path, resolution: str | None = None, train: str = "train", test: str = "val"
+        self,
+        root: str | Path,
+        resolution: str | None = None,
+        train: str = "train",
+        test: str = "val",
+        masks: str = "auto",
+        void: int | None = 255,
     ) -> None:
+        self.reader = MaskReader(masks, void)
         self.root = Path(root).expanduser()
         self.resolution = None if resolution is None else str(resolution)
         self.splits = {"train": train, "test": test}
@@ -97,7 +115,7 @@ class DavisSource(Source):
             elif len(parts) in (3, 4) and parts[0] == "JPEGImages":
                 resolution = "" if len(parts) == 3 else parts[1]
                 frames = listed.setdefault(parts[-2], {}).setdefault(resolution, {})
-                frames[parts[-1]] = f"{MASKS}/" in line
+                frames[parts[-1]] = OF_MASK.search(line) is not None
             else:
                 raise BadInput(
                     f"{lists[0]} line {number}: {quoted(line.strip())} is neither a sequence's name nor "
@@ -132,14 +150,15 @@ class DavisSource(Source):
     def _sequence(self, name: str, listed: dict[str, bool] | None, resolution: str, first: int) -> Sequence:
         folder = self.root / "JPEGImages" / resolution / name
         there = {path.name for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES}
-        frames = sorted((folder / file for file in listed or there), key=by_number)
+        meant = listed or (name for name in there if not hidden(name))
+        frames = sorted((folder / file for file in meant), key=natural)
         missing = [path for path in frames if path.name not in there]
         if missing or not frames:
             what = f"frame {missing[0]} is missing" if missing else f"no frames in {folder}"
             raise BadInput(f"{what}: restore it, or take it off the list in {self.root / 'ImageSets'}")
         masks = self._masks(frames, self.root / MASKS / resolution / name, listed or {})
         # One scene at two resolutions is one clip: the key leaves the resolution out.
-        return FileSequence(name, f"{self.root.resolve()}/{name}", frames, masks, first)
+        return FileSequence(name, f"{self.root.resolve()}/{name}", frames, masks, first, self.reader)
 
     def _masks(self, frames: list[Path], folder: Path, named: dict[str, bool]) -> list[Path | None]:
         there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Listing
 from pathlib import Path
 
+from davis_exp.data.masks import COLOUR
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.davis import entry
-from davis_exp.data.sources.files import COLOUR, FileSequence, by_number
-from davis_exp.data.sources.objects import BACKGROUNDS, ObjectSequence, object_ids
+from davis_exp.data.sources.files import FileSequence
+from davis_exp.data.sources.objects import BACKGROUNDS, LayeredSequence, ObjectReader
 from davis_exp.data.sources.patterns import Pattern
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
+from davis_exp.utils.names import natural
 
 NUMBER = re.compile(r"[0-9]+$")
 Files = dict[str, Path]  # by what stands for {frame}
@@ -36,8 +38,10 @@ class FolderSource(Source):
             <sequence>_<object>: what {object} stands for, or a value in masks that hold the number of an object.
         background: "zero", or "border": what most of a mask's border shows (FBMS paints it white, or black).
 
+        masks, void: how masks are read; see `MaskReader`.
+
     Raises:
-        ValueError: a pattern that is none, or another word for `objects` or `background`.
+        ValueError: a pattern that is none, or another word for `objects` or `background`; as `MaskReader`.
     """
 
     def __init__(
@@ -50,6 +54,8 @@ class FolderSource(Source):
         test: str | None = None,
         objects: str = "merge",
         background: str = "zero",
+        masks: str = "auto",
+        void: int | None = 255,
     ) -> None:
         self.root = Path(root).expanduser()
         self.frames, self.annotations = (
@@ -63,7 +69,7 @@ class FolderSource(Source):
             if value not in known:
                 raise ValueError(f"{name} must be {' or '.join(known)}, got {value!r}")
         self.lists, self.splits = lists, {"train": train, "test": test}
-        self.objects, self.background = objects, background
+        self.objects, self.reader = objects, ObjectReader(masks, void, background)
 
     def sequences(self, stage: str) -> list[Sequence]:
         """The sequences of `stage`, in the list's order, else by name. Raises BadInput naming what is missing where."""
@@ -71,11 +77,7 @@ class FolderSource(Source):
             raise BadInput(f"a data set has the stages train and test, not {stage!r}")
         known = {} if self.splits[stage] is None else {"split": str(self.splits[stage])}
         clips = self._clips(known)
-        names = (
-            sorted(clips, key=lambda name: by_number(Path(name)))
-            if self.lists is None
-            else self._listed(clips, known)
-        )
+        names = sorted(clips, key=natural) if self.lists is None else self._listed(clips, known)
         found: list[Sequence] = []
         for name in names:
             found += self._made(name, *clips[name])
@@ -167,30 +169,22 @@ class FolderSource(Source):
     def _made(self, name: str, values: Mapping[str, str], frames: Files) -> list[Sequence]:
         """The sequence called `name`, or one for each of its objects."""
         masks = self._masks(values, frames)
-        order = sorted(frames, key=lambda frame: by_number(frames[frame]))
+        order = sorted(frames, key=natural)
         files = [frames[frame] for frame in order]
         layers = [masks.get(frame, {}) for frame in order]
         key = f"{self.root.resolve()}/{name}"
         if self.objects == "merge" or not masks:
-            if self.background == "zero" and all(len(layer) < 2 for layer in layers):
-                plain = [next(iter(layer.values()), None) for layer in layers]
-                return [FileSequence(name, key, files, plain if masks else None)]
             every = [tuple(layer.values()) for layer in layers]
-            return [ObjectSequence(name, key, files, every, background=self.background)]
+            return [LayeredSequence(name, key, files, every, self.reader)]
         made: list[Sequence] = []
-        for folder in sorted(
-            {folder for layer in layers for folder in layer if folder}, key=lambda f: by_number(Path(f))
-        ):
-            own = [(layer[folder],) if folder in layer else () for layer in layers]
-            made.append(ObjectSequence(f"{name}_{folder}", key, files, own, background=self.background))
-        single = [(layer[""],) if "" in layer else () for layer in layers]
-        for number in object_ids([path for paths in single for path in paths], self.background):
+        for folder in sorted({folder for layer in layers for folder in layer if folder}, key=natural):
+            own = [layer.get(folder) for layer in layers]
+            made.append(FileSequence(f"{name}_{folder}", key, files, own, 0, self.reader))
+        single = [layer.get("") for layer in layers]
+        for number in self.reader.objects([path for path in single if path is not None]):
             label = f"{number - COLOUR:06x}" if number > COLOUR else str(number)
-            made.append(
-                ObjectSequence(
-                    f"{name}_{label}", key, files, single, background=self.background, number=number
-                )
-            )
+            reader = self.reader.of_object(number)
+            made.append(FileSequence(f"{name}_{label}", key, files, single, 0, reader))
         return made
 
 
