@@ -26,7 +26,7 @@ def survey_davis(found: Survey) -> None:
     """Add the clips and findings of the data set at `found.root`."""
     frames, masks = (_folders(found.root / kind) for kind in (FRAMES, MASKS))
     lists = _read_lists(found, frames)
-    for key in sorted(frames | masks):
+    for key in sorted(frames | masks, key=lambda key: (key[0], natural(key[1]))):
         if key not in frames:
             found.add(
                 f"{MASKS}/{_path(key)} has no frames: there is no {FRAMES}/{_path(key)}",
