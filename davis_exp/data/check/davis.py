@@ -45,6 +45,8 @@ def _read_lists(found: Survey, there: set[Key]) -> _Lists:
             f"{LISTS} holds no list", f"write {LISTS}/480p/train.txt and val.txt with one sequence a line"
         )
     for file in files:
+        if hidden(file.name):
+            continue
         listed = _read_list(found, file, lists.labelled)
         if not listed:
             found.add(f"{found.named(file)} lists nothing", "put one sequence on each line, or remove it")
