@@ -110,8 +110,9 @@ class ClipDataModule(pl.LightningDataModule):
             raise BadInput(
                 f"training needs masks, but {unlabelled} of the train stage has none: use labelled data"
             )
-        if said := _alike([s for part in parts for s in part.sequences]):
-            raise BadInput(f"the training data's {said}")
+        for part in parts:
+            if said := _alike(part.sequences):
+                raise BadInput(f"the training data's {said}")
         candidates = [s for part in parts if part.validates for s in part.sequences]
         loading = self.loading
         _, held = split_holdout(candidates, loading.holdout, loading.holdout_seed, loading.fold)

@@ -90,7 +90,7 @@ def _eight_bits(grey: np.ndarray, mode: str) -> np.ndarray:
     scale = 1 if mode == "F" and high <= 1 else 255 if high <= 255 and mode in ("I", "F") else 65535
     if not low >= 0 or not high <= scale:
         raise ValueError(f"values from {low} to {high} are neither of 8 nor of 16 bits")
-    return np.rint(grey * (255 / scale)).astype(np.uint8)
+    return np.rint(grey.astype(np.float32) * np.float32(255 / scale)).astype(np.uint8)
 
 
 def _decode_jpeg(data: bytes, halvings: int) -> np.ndarray | None:

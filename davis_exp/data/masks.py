@@ -51,7 +51,8 @@ class Mask(NamedTuple):
     """What a mask file marks.
 
     Attributes:
-        ids: (H, W) whole numbers or bool: 0 where there is no object, else its number; 1 where none are told apart.
+        ids: (H, W) whole numbers or bool: 0 where there is no object, else its number or colour; 1 where the file tells
+            none apart.
         void: (H, W) bool, where the annotator left open what there is; None if nowhere.
         kind: how that was told: "binary", "ids", "colours", "alpha" or "soft".
     """
@@ -204,7 +205,8 @@ class MaskReader:
             return Mask(foreground(brightest), None, "binary")
         codes = picture[..., 0].astype(np.int32)
         for channel in (1, 2):
-            codes = codes << 8 | picture[..., channel]
+            codes <<= 8
+            codes |= picture[..., channel]
         levels = levels_of(codes)
         if self.masks == "auto" and (
             not levels.size or one_hue(levels)
@@ -215,11 +217,10 @@ class MaskReader:
                 f"is a picture of {len(levels):,} colours and no mask of a few: save one 8-bit channel of 0 and 255, or "
                 f"{SET}binary to go by brightness"
             )
-        numbers = np.searchsorted(np.concatenate([[0], levels]), codes).astype(np.uint8)
         if self.void is None or self.void > 255:
-            return Mask(numbers, None, "colours")
+            return Mask(codes, None, "colours")
         void = codes == voc_colour(self.void)
-        return Mask(np.where(void, 0, numbers), void, "colours")
+        return Mask(np.where(void, 0, codes), void, "colours")
 
 
 def read_ids(path: Path) -> np.ndarray:

@@ -22,6 +22,10 @@ DAMAGED = (
     SyntaxError,
     ValueError,
     OverflowError,
+    IndexError,
+    KeyError,
+    EOFError,
+    TypeError,
     struct.error,
     MemoryError,
 )  # what Pillow raises of a file

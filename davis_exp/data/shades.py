@@ -6,6 +6,7 @@ from PIL import Image
 
 NOISE = 16  # levels as near as this to black or to the brightest are what re-encoding makes of those
 SCALES = (1, 255, 65535)
+BLOCK = 2**20  # pixels
 
 
 def alpha_of(image: Image.Image) -> np.ndarray | None:
@@ -46,10 +47,10 @@ def palette_of(image: Image.Image) -> np.ndarray:
 
 def levels_of(values: np.ndarray) -> np.ndarray:
     """The values there are beside 0, in order."""
-    if values.dtype.kind in "bu" and values.itemsize <= 2:
-        levels = np.flatnonzero(np.bincount(values.reshape(-1)))
-    else:
-        levels = np.unique(values)
+    levels = np.empty(0, values.dtype)
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, BLOCK):  # what is sorted of a large picture at a time
+        levels = np.union1d(levels, flat[start : start + BLOCK])
     return levels[levels != 0]
 
 

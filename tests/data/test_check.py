@@ -419,6 +419,28 @@ def test_a_pair_of_tables(contest, capsys, tmp_path):
     assert named(lines, "test/paths.json: raw: index 2 is null")
 
 
+def test_what_other_systems_leave_behind_is_no_finding(davis, capsys):
+    for name in (FRAME.format(2), MASK.format(2), "ImageSets/2016/train.txt"):
+        path = davis / name
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7\xff")
+    (davis / "JPEGImages/.DS_Store").write_bytes(b"x")
+    assert check(davis, capsys) == (0, [])
+
+
+@pytest.mark.parametrize("name", ["frame_{}_v2", "bear.cam1.{}", "IMG 2024 {}", "{}"])
+def test_frames_are_counted_by_the_number_that_changes(davis, capsys, name):
+    for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        folder = davis / kind / "480p/bus"
+        for i in range(5, -1, -1):
+            (folder / f"{i:05d}.{suffix}").rename(folder / f"{name.format(i + 7)}.{suffix}")
+    assert check(davis, capsys) == (0, [])
+    (davis / f"JPEGImages/480p/bus/{name.format(9)}.jpg").unlink()
+    (davis / f"Annotations/480p/bus/{name.format(9)}.png").unlink()
+    code, lines = check(davis, capsys)
+    assert code == 2
+    assert len(named(lines, "frames are missing from the numbering")) == 1
+
+
 def test_even_steps_and_other_beginnings_are_no_gaps(davis, capsys):
     for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
         folder = davis / kind / "480p/bus"

@@ -26,7 +26,7 @@ def survey_davis(found: Survey) -> None:
     """Add the clips and findings of the data set at `found.root`."""
     frames, masks = (_folders(found.root / kind) for kind in (FRAMES, MASKS))
     lists = _read_lists(found, frames)
-    for key in sorted(frames | masks):
+    for key in sorted(frames | masks, key=lambda key: (key[0], natural(key[1]))):
         if key not in frames:
             found.add(
                 f"{MASKS}/{_path(key)} has no frames: there is no {FRAMES}/{_path(key)}",
@@ -45,6 +45,8 @@ def _read_lists(found: Survey, there: set[Key]) -> _Lists:
             f"{LISTS} holds no list", f"write {LISTS}/480p/train.txt and val.txt with one sequence a line"
         )
     for file in files:
+        if hidden(file.name):
+            continue
         listed = _read_list(found, file, lists.labelled)
         if not listed:
             found.add(f"{found.named(file)} lists nothing", "put one sequence on each line, or remove it")

@@ -55,7 +55,7 @@ def _seek(image: Any, i: int) -> bool:
     try:
         image.seek(i)
         image.load()
-    except (EOFError, *DAMAGED):
+    except DAMAGED:
         if not i:
             raise
         return False

@@ -76,7 +76,7 @@ def breaks_off(path: Path, found: int, last: Fraction) -> str | None:
     size = path.stat().st_size
     with opened(path) as (container, track):
         formats = {*container.format.name.split(",")}
-        if any(entry.pos + entry.size > size for entry in track.index_entries):
+        if "mov" in formats and any(entry.pos + entry.size > size for entry in track.index_entries):
             return _missing(path, found, len(track.index_entries))
         if "avi" in formats and track.frames > found and _riff_size(path) > size:
             return _missing(path, found, track.frames)
