@@ -224,3 +224,13 @@ def test_data_check_names_a_mask_that_cannot_be_used(layouts, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "dogs01_0005_gt.png is 5x5 where its frame is 48x32" in said
     assert "cars2_0001.pgm cannot be read" in said
+
+
+def test_clips_of_one_name_are_one_clip_unless_stages_have_folders_of_their_own(layouts, tmp_path):
+    davis = open_source(layouts["davis2017"]).sequences("test")[0]
+    (same,) = open_source(f"davis2017:{layouts['davis2017']}").sequences("test")
+    assert same.key == davis.key, "held out together, whoever reads it"
+    for part in ("train", "valid"):
+        picture(tmp_path / part / "JPEGImages/001/0.jpg")
+    source = Folders(tmp_path, "{split}/JPEGImages/{sequence}/{frame}", train="train", test="valid")
+    assert source.sequences("train")[0].key != source.sequences("test")[0].key

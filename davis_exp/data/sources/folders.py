@@ -37,7 +37,6 @@ class FolderSource(Source):
         objects: "merge", one sequence in which every object is foreground; or "each", one for each object, called
             <sequence>_<object>: what {object} stands for, or a value in masks that hold the number of an object.
         background: "zero", or "border": what most of a mask's border shows (FBMS paints it white, or black).
-
         masks, void: how masks are read; see `MaskReader`.
 
     Raises:
@@ -172,7 +171,11 @@ class FolderSource(Source):
         order = sorted(frames, key=natural)
         files = [frames[frame] for frame in order]
         layers = [masks.get(frame, {}) for frame in order]
-        key = f"{self.root.resolve()}/{name}"
+        # A clip in both stages is one; stages with folders of their own may call two clips alike.
+        apart = [
+            values["split"] for pattern in self.frames[:1] if "split" in pattern.names and "split" in values
+        ]
+        key = "/".join((str(self.root.resolve()), *apart, name))
         if self.objects == "merge" or not masks:
             every = [tuple(layer.values()) for layer in layers]
             return [LayeredSequence(name, key, files, every, self.reader)]

@@ -7,19 +7,11 @@ from pathlib import Path, PurePosixPath
 
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput
+from davis_exp.utils.names import hidden
 
-NAME = re.compile(r"\{(\w+)\}")
-SUFFIXES = (
-    ".png",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".webp",
-    ".jpg",
-    ".jpeg",
-)  # what loses nothing first
+NAME = re.compile(r"\{([A-Za-z_]\w*)\}")
+# What loses nothing comes first.
+SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp", ".jpg", ".jpeg")
 
 
 class Pattern:
@@ -84,7 +76,7 @@ class Pattern:
             return
         shape = _expression(part, values)
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".")]
+            names = [entry.name for entry in entries if not hidden(entry.name)]
         if rest:
             for name in sorted(names):
                 if (found := shape.fullmatch(name)) and (folder / name).is_dir():
