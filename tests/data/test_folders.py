@@ -182,6 +182,11 @@ def test_what_cannot_be_is_refused_in_a_line(tmp_path):
     ):
         with pytest.raises(ValueError, match=reason):
             Pattern(pattern)
+    for wrong in ([], 3, [3], None):
+        with pytest.raises(ValueError, match="frames: give a pattern or a list of them"):
+            Folders(tmp_path, wrong)
+    with pytest.raises(ValueError, match=r"^annotations: '/x/\{frame\}' leaves the folder"):
+        Folders(tmp_path, annotations="/x/{frame}")
     with pytest.raises(ValueError, match="objects must be merge or each"):
         Folders(tmp_path, objects="all")
     picture(tmp_path / "JPEGImages/a/x.jpg")

@@ -57,10 +57,7 @@ class FolderSource(Source):
         void: int | None = 255,
     ) -> None:
         self.root = Path(root).expanduser()
-        self.frames, self.annotations = (
-            [Pattern(text) for text in ([given] if isinstance(given, str) else given)]
-            for given in (frames, annotations)
-        )
+        self.frames, self.annotations = _patterns("frames", frames), _patterns("annotations", annotations)
         for name, value, known in (
             ("objects", objects, ("merge", "each")),
             ("background", background, BACKGROUNDS),
@@ -189,6 +186,16 @@ class FolderSource(Source):
             reader = self.reader.of_object(number)
             made.append(FileSequence(f"{name}_{label}", key, files, single, 0, reader))
         return made
+
+
+def _patterns(argument: str, texts: str | Listing[str]) -> list[Pattern]:
+    given = [texts] if isinstance(texts, str) else texts
+    if not isinstance(given, Listing) or not given or not all(isinstance(text, str) for text in given):
+        raise ValueError(f"{argument}: give a pattern or a list of them, got {texts!r}")
+    try:
+        return [Pattern(text) for text in given]
+    except ValueError as error:
+        raise ValueError(f"{argument}: {error}") from error
 
 
 def _number(frame: str) -> int | None:
