@@ -7,7 +7,9 @@ import signal
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 # A suite that was started with `&` in a script inherits an ignored Ctrl-C, and so would what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -51,3 +53,94 @@ def compose():
             return hydra_compose(config, overrides=list(overrides))
 
     return composed
+
+
+@pytest.fixture(scope="session")
+def layouts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny data set in each of the published layouts, by its option of conf/data.
+
+    Frames are 32x48. Frame number i (of a sequence, from 0) shows two objects: 1, of 120 pixels, whose left edge is at
+    column i, and 2, of 80 pixels, five columns further right. FBMS, YouTube-Objects and the test part of YouTube-VOS have
+    masks of some frames only.
+    """
+    rng = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("layouts")
+
+    def save(path: Path, picture: np.ndarray, palette: bool = False) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(picture)
+        if palette:
+            image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [0] * 759)
+        image.save(path)
+
+    def ids(i: int) -> np.ndarray:
+        mask = np.zeros((32, 48), np.uint8)
+        mask[8:20, i : i + 10], mask[20:28, i + 5 : i + 15] = 1, 2
+        return mask
+
+    def frame(path: Path, i: int) -> None:
+        picture = rng.integers(0, 60, (32, 48, 3), dtype=np.uint8)
+        picture[ids(i) == 1], picture[ids(i) == 2, 0] = 230, 255
+        save(path, picture)
+
+    davis, vos, fbms, segtrack, objects, pairs = (
+        root / name for name in ("davis", "vos", "fbms", "segtrack", "objects", "pairs")
+    )
+    for name in ("bike", "dogs", "horse"):
+        for i in range(4):
+            frame(davis / f"JPEGImages/480p/{name}/{i:05d}.jpg", i)
+            save(davis / f"Annotations/480p/{name}/{i:05d}.png", ids(i), palette=True)
+    (davis / "ImageSets/2017").mkdir(parents=True)
+    (davis / "ImageSets/2017/train.txt").write_text("dogs\nbike\n")
+    (davis / "ImageSets/2017/val.txt").write_text("horse\n")
+
+    for part, name in (("train", "0a4"), ("train", "003"), ("valid", "1ff")):
+        for i in range(6):
+            frame(vos / part / f"JPEGImages/{name}/{5 * i:05d}.jpg", i)
+            if part == "train" or i == 0:
+                save(vos / part / f"Annotations/{name}/{5 * i:05d}.png", ids(i), palette=True)
+
+    white = np.array([[255, 255, 255], [255, 0, 0], [0, 0, 255]], np.uint8)
+    for part, name in (("Trainingset", "bear01"), ("Trainingset", "cars2"), ("Testset", "dogs01")):
+        for i in range(6):
+            frame(fbms / part / name / f"{name}_{i + 1:04d}.jpg", i)
+            truth = fbms / part / name / "GroundTruth" / f"{name}_{i + 1:04d}"
+            if i in (0, 4) and name == "cars2":
+                save(truth.with_suffix(".pgm"), ids(i) * np.uint8(100))
+            elif i in (0, 4):
+                save(truth.with_name(f"{truth.name}_gt.ppm"), white[ids(i)])
+        (fbms / part / name / f"{name}Def.dat").write_text("2 regions")
+
+    for name in ("bmx", "frog", "worm"):
+        for i in range(4):
+            frame(segtrack / f"JPEGImages/{name}/{name}_{i:05d}.png", i)
+            for number in (1, 2) if name == "bmx" else ():
+                save(
+                    segtrack / f"GroundTruth/{name}/{number}/{name}_{i:05d}.png",
+                    (ids(i) == number) * np.uint8(255),
+                )
+            if name != "bmx":
+                save(segtrack / f"GroundTruth/{name}/{name}_{i:05d}.png", (ids(i) > 0) * np.uint8(255))
+        (segtrack / "ImageSets").mkdir(exist_ok=True)
+        (segtrack / f"ImageSets/{name}.txt").write_text(f"*{name}\n")
+
+    for kind, number in (("cat", 1), ("cat", 2), ("dog", 1)):
+        shot = objects / f"{kind}/data/{number:04d}/shots/001"
+        for i in range(6):
+            frame(shot / f"images/frame{i + 1:04d}.jpg", i)
+            if i in (0, 5):
+                save(shot / f"labels/{i + 1:05d}.jpg", (ids(i) > 0) * np.uint8(255))
+
+    for i in range(4):
+        frame(pairs / f"images/p{i}.jpg", i)
+        save(pairs / f"masks/p{i}.png", (ids(i) > 0) * np.uint8(255))
+
+    return {
+        **dict.fromkeys(("davis2017", "davis2017_each"), davis),
+        **dict.fromkeys(("youtube_vos", "youtube_vos_each"), vos),
+        "fbms": fbms,
+        "segtrack_v2": segtrack,
+        "youtube_objects": objects,
+        "pairs": pairs,
+        "folders": vos / "train",
+    }

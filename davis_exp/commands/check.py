@@ -9,7 +9,7 @@ from davis_exp.utils.errors import BadInput
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "results", type=Path, metavar="RESULTS", help="results folder, zip, or <seq>/00000.png folder"
+        "results", type=Path, metavar="RESULTS", help="results folder, zip, or folder of …/<seq>/<frame>.png"
     )
     parser.add_argument(
         "--data", type=Path, metavar="TRUTH", help="the data set: check indices, names and sizes too"

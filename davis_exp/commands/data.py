@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from davis_exp.commands import cache
-from davis_exp.commands.options import add_workers
+from davis_exp.commands.options import add_masks, add_workers
 from davis_exp.utils.errors import BadInput
 
 if TYPE_CHECKING:
@@ -65,22 +65,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="copy a data set into the other layout",
         epilog="example: davis-exp data export data/DAVIS data/contest --to contest",
     )
-    export.add_argument("src", metavar="SRC", help="data set in DAVIS or contest layout")
+    export.add_argument("src", metavar="SRC", help="data set, as its folder or <layout>:<folder>")
     export.add_argument("out", metavar="OUT", help="new folder; for the contest it gets one folder per stage")
     export.add_argument("--to", choices=["contest", "davis"], required=True, help="layout to write")
     export.add_argument(
         "--stages", nargs="+", choices=list(STAGES), default=list(STAGES), help="which stages (both)"
     )
 
+    add_masks(export)
+
     check = actions.add_parser(
         "check",
         help="is a data set in order? every defect, one line each; exit code 2 if there is one",
         epilog="example: davis-exp data check data/DAVIS",
     )
-    check.add_argument("root", metavar="ROOT", help="data set in DAVIS or contest layout")
+    check.add_argument("root", metavar="ROOT", help="data set, as its folder or <layout>:<folder>")
     check.add_argument(
         "--fix", action="store_true", help="rewrite masks of another mode or 0/1 as 8-bit grey of 0 and 255"
     )
+    add_masks(check)
     add_workers(check)
 
     kept = actions.add_parser(
@@ -113,7 +116,7 @@ def _generate(args: argparse.Namespace) -> int:
     )
     splits = {name: source.sequences(stage) for stage, name in STAGES.items()}
     write_davis(splits, args.out, resolution=f"{height}p", progress=_track)
-    print(f"{args.out}: train with `davis-exp train data=davis data.root={args.out}`")
+    _say_trainable(args.out)
     return 0
 
 
@@ -122,7 +125,7 @@ def _download(args: argparse.Namespace) -> int:
 
     with _download_report() as report:
         download(args.url or ARCHIVES[args.dataset], args.out, sha256=args.sha256, report=report)
-    print(f"{args.out}: train with `davis-exp train data=davis data.root={args.out}`")
+    _say_trainable(args.out)
     return 0
 
 
@@ -130,7 +133,7 @@ def _export(args: argparse.Namespace) -> int:
     from davis_exp.data.export import new_folder, write_contest, write_davis
     from davis_exp.data.sources import open_source
 
-    source = open_source(args.src)
+    source = open_source(args.src, args.masks, args.void)
     stages = {stage: source.sequences(stage) for stage in dict.fromkeys(args.stages)}
     if args.to == "davis":
         write_davis({STAGES[stage]: found for stage, found in stages.items()}, args.out, progress=_track)
@@ -146,16 +149,19 @@ def _check(args: argparse.Namespace) -> int:
     from itertools import chain
 
     from davis_exp.data.check import contents, rewrite, survey
+    from davis_exp.data.masks import MaskReader
     from davis_exp.utils.progress import progress_bar
 
-    found = survey(args.root)
+    found, reader = survey(args.root, args.masks, args.void), MaskReader(args.masks, args.void)
     defects = notes = 0
     with progress_bar("checking") as progress:
-        for finding in chain(found.findings, contents(found, workers=args.workers, progress=progress)):
+        for finding in chain(
+            found.findings, contents(found, workers=args.workers, progress=progress, reader=reader)
+        ):
             line = f"{finding}{' (--fix does it)' if finding.mask else ''}"
             if args.fix and finding.mask:
                 try:
-                    rewrite(finding.mask)
+                    rewrite(finding.mask, reader)
                 except BadInput as error:
                     line = str(error)
                 else:
@@ -170,6 +176,12 @@ def _check(args: argparse.Namespace) -> int:
         f"{_counted(masks, 'mask')}: {_counted(defects, 'defect')}, {_counted(notes, 'note')}"
     )
     return BadInput.exit_code if defects else 0
+
+
+def _say_trainable(out: str) -> None:
+    from davis_exp.launch.quoting import pasted
+
+    print(f"{out}: train with `davis-exp train data=davis {pasted('data.root', out)}`")
 
 
 def _counted(number: int, name: str) -> str:

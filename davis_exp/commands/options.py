@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+MASKS = ("auto", "ids", "binary", "alpha")  # as in data/masks.py, which takes a while to import
+
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """The `--workers` of all that read many files."""
@@ -10,7 +12,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or not int(text):
+    if not (text.isascii() and text.isdigit()) or not int(text):
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
 
@@ -20,6 +22,31 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truth", type=Path, metavar="DATA", help="labelled data set (default: the one in the run's config)"
     )
+
+
+def add_masks(parser: argparse.ArgumentParser) -> None:
+    """The `--masks` and `--void` of all that read a data set's masks."""
+    parser.add_argument(
+        "--masks",
+        choices=MASKS,
+        default="auto",
+        help="what marks the object in the data set's masks (default: auto, by the kind of file)",
+    )
+    parser.add_argument(
+        "--void",
+        type=_void,
+        default=255,
+        metavar="N",
+        help="the number of pixels that are not judged, in masks of numbers, or none (default: 255)",
+    )
+
+
+def _void(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 65535, and not none")
+    return int(text)
 
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:

@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
+import re
 from pathlib import Path
 
 from davis_exp import zoo
 from davis_exp.commands.options import add_allow
 from davis_exp.utils import written
-from davis_exp.utils.errors import BadInput
+from davis_exp.utils.errors import BadInput, Incomplete
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="OUT",
-        help="folder for masks/*.png and overlay.mp4, or a file (.mp4, .mov, .webm, .gif) for the overlay alone",
+        help="folder for masks/<frame>.png and overlay.mp4, or a file (.mp4, .mov, .webm, .gif) for the overlay alone",
     )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="one frame in N (default: all)")
     parser.add_argument(
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threshold", type=float, default=0.5, metavar="P", help="foreground from here (default: 0.5)"
+    )
+    parser.add_argument(
+        "--video-masks", action="store_true", help="call masks 00000, 00001 …, whatever the frames are called"
     )
     parser.add_argument("--soft", action="store_true", help="masks are confidences 0-255 instead of 0 or 255")
     parser.add_argument(
@@ -46,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from davis_exp.data.sources.film import Film
     from davis_exp.data.sources.video import open_input
     from davis_exp.experiment.prediction import Output, Predictor, clear
     from davis_exp.results.video import FORMATS
@@ -79,18 +84,25 @@ def run(args: argparse.Namespace) -> int:
         for sequence in sequences:
             below = "" if len(sequences) == 1 else sequence.name
             output = Output(
-                new / below, alone=alone, threshold=args.threshold, soft=args.soft, cutout=args.cutout
+                new / below,
+                alone=alone,
+                threshold=args.threshold,
+                soft=args.soft,
+                cutout=args.cutout,
+                numbered=args.video_masks,
             )
             try:
                 count = predictor.write(sequence, output)
             except BadInput as error:  # a video that breaks off: what there is of it is kept
                 if alone or not any(new.rglob("*.png")):
                     raise
-                broken = error
+                broken = Incomplete(str(error))
                 break
             print(f"{sequence.name}: {count} frames → {args.out / below}", flush=True)
             if not alone:
                 clear(args.out / below)
+            if isinstance(sequence, Film) and sequence.breaks_off:
+                broken = Incomplete(sequence.breaks_off)
     if broken is not None:
         raise broken
     return 0
@@ -99,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+    sides = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text.lower())
+    if not sides:
         raise BadInput(f"--size: give height x width, as 480x854, got {text!r}")
-    return int(height), int(width)
+    return int(sides[1]), int(sides[2])

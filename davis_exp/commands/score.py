@@ -3,16 +3,16 @@
 import argparse
 from pathlib import Path
 
-from davis_exp.commands.options import add_limit, add_workers
+from davis_exp.commands.options import add_limit, add_masks, add_workers
 from davis_exp.metrics import PROTOCOLS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "results", type=Path, metavar="RESULTS", help="results folder, zip, or <seq>/00000.png folder"
+        "results", type=Path, metavar="RESULTS", help="results folder, zip, or folder of …/<seq>/<frame>.png"
     )
     parser.add_argument(
-        "truth", type=Path, metavar="TRUTH", help="labelled data set in DAVIS or contest layout"
+        "truth", type=Path, metavar="TRUTH", help="labelled data set, as its folder or <layout>:<folder>"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, frame by frame")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row a sequence and one for all")
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stability-of", action="append", metavar="SEQUENCE", help="T on this sequence (may be repeated)"
     )
+    add_masks(parser)
     add_limit(parser)
     add_workers(parser)
     parser.add_argument(
@@ -45,21 +46,26 @@ def run(args: argparse.Namespace) -> int:
     from davis_exp.results.scoring import score
     from davis_exp.results.table import score_rows, score_table
     from davis_exp.results.truth import Truth
+    from davis_exp.utils.errors import BadInput
     from davis_exp.utils.progress import progress_bar
 
-    sequences = open_source(args.truth).sequences("test")
+    sequences = open_source(args.truth, args.masks, args.void).sequences("test")
     results = Results.open(args.results, strict=False)
-    refuse(args.results, form_defects(results, sequences, args.limit))
+    ends = set(args.protocol or PROTOCOLS) != {"davis2016"}
+    refuse(args.results, form_defects(results, sequences, args.limit, ends=ends))
     with progress_bar("scoring") as progress:
         scored = score(
             results,
             sequences,
             stability=args.stability_of or ([] if args.stability else None),
+            ends=ends,
             workers=args.workers,
             truth=Truth(args.cache),
             progress=progress,
         )
     print(score_table(scored, tuple(args.protocol or PROTOCOLS)))
+    if (args.json or args.csv) and "contest" not in scored:
+        raise BadInput("without the end frames there is no whole score to write: leave out --json and --csv")
     if args.json:
         write_json(args.json, scored)
     if args.csv:

@@ -38,9 +38,9 @@ def run(cfg: DictConfig, output: Path) -> int:
     # Lightning is slow to import: not before the budget has been checked.
     import pytorch_lightning as pl
 
-    from davis_exp.training import settings
+    from davis_exp.training import ending, settings
 
-    last, kept = _newest_whole(found)
+    begun, kept = _newest_whole(found)
     run.added += _changes(kept["config"], cfg) if kept is not None else []
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     task, trainer, data = run.task, run.trainer, run.data  # what is refused is refused before data is read
@@ -54,29 +54,33 @@ def run(cfg: DictConfig, output: Path) -> int:
         forget_after(output, kept["global_step"] if kept is not None else 0)
     data.features = build.build_features(cfg, run.model, data.loading.size)
     data.same_batches = settings.overfits(cfg.trainer)
+    if not data.val_sequences:
+        trainer.limit_val_batches = 0
     settings.check_monitors(run.callbacks, validated=bool(data.val_sequences and trainer.limit_val_batches))
     if (session := tracking.current()) is not None:
         session.log_split(data)
     with settings.naming(run.callbacks):
-        trainer.fit(task, datamodule=data, ckpt_path=None if last is None else str(last), weights_only=True)
+        trainer.fit(task, datamodule=data, ckpt_path=None if begun is None else str(begun), weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if trainer.global_step < trainer.max_steps:
-        log.warning(
-            "trained for %d of trainer.max_steps=%d steps: trainer.max_epochs=%s came first",
-            trainer.global_step,
-            trainer.max_steps,
-            trainer.max_epochs,
-        )
-    best = output / "checkpoints" / "best.ckpt"
+    if said := ending.said(trainer, 0 if kept is None else kept["global_step"]):
+        log.warning("%s", said)
+    best, last = (output / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     holdout = trainer.callback_metrics.get("val/J")
-    if best.is_file():
-        chosen = checkpoints.weights(best)
-        task.load_state_dict(chosen["state_dict"])
-        holdout = checkpoints.score(chosen, "val/J", default=holdout)
-    else:
+    if not data.val_sequences:
+        log.info(
+            "data.holdout=0: trained on all %d clips; the last checkpoint is tested",
+            len(data.train_sequences),
+        )
+    elif not best.is_file():
         log.warning("nothing was validated: the last weights are tested")
-    scored = evaluate(run, best if best.is_file() else None)
+    tested = best if data.val_sequences else last
+    if tested.is_file():
+        chosen = checkpoints.weights(tested)
+        task.load_state_dict(chosen["state_dict"])
+        if tested == best:
+            holdout = checkpoints.score(chosen, "val/J", default=holdout)
+    scored = evaluate(run, tested if tested.is_file() else None)
     run.note(objective=None if holdout is None else float(holdout))
     if scored is not None:
         log.info("score: %s", output / "score.json")

@@ -10,6 +10,7 @@ from davis_exp.config.composed import (
     digest,
     groups,
     moved,
+    option,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "digest",
     "groups",
     "moved",
+    "option",
 ]

@@ -108,6 +108,17 @@ def _own_keys(conf: Path, config_name: str) -> set[str]:
     return keys
 
 
+def option(group: str, name: str) -> dict[str, Any]:
+    """An option of a group as its file has it, over those of the same group in its defaults list; nothing is resolved."""
+    import yaml
+
+    content = yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text("utf-8"))
+    merged: dict[str, Any] = {}
+    for base in content.pop("defaults", ()):
+        merged |= option(group, base) if base != "_self_" else {}
+    return merged | content
+
+
 def choices(word: str, options: Iterable[str], prefix: str = "", verb: str = "there are") -> str:
     """The tail of a refusal: "; did you mean 'x'? There are: x, y", or "; there are: x, y"."""
     names = sorted(options)

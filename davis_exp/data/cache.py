@@ -18,6 +18,7 @@ from davis_exp.utils.errors import BadInput
 
 log = logging.getLogger(__name__)
 
+READ = 2  # of how frames are read; another number makes all that was computed from them unknown
 ABANDONED = 3600.0  # seconds after which an entry half written is that of a process killed meanwhile
 
 _complained: set[Path] = set()  # folders that could not be written to: each is reported once
@@ -106,7 +107,7 @@ def key(*ingredients: object) -> str:
 
 
 def identity(sequence: Sequence, i: int) -> object:
-    """What frame `i` is, for `key`: its file's bytes, or, without a file, what the sequence says of itself.
+    """What frame `i` is, for `key`: a digest of its file's bytes, or, without a file, what the sequence says of itself.
 
     Raises BadInput for a file that cannot be read.
     """
@@ -116,13 +117,13 @@ def identity(sequence: Sequence, i: int) -> object:
         return (
             sequence.frame(i).tobytes() if sequence.still else (__version__, sequence.key, sequence.size, i)
         )
-    return content_of(path, "frame")
+    return key(READ, content_of(path, "frame"))
 
 
 def mask_identity(sequence: Sequence, i: int) -> object:
-    """What the mask of frame `i` is, as `identity`; without a file it goes with its frame."""
-    path = sequence.mask_file(i)
-    return sequence.labelled if path is None else content_of(path, "mask")
+    """What the mask of frame `i` is, as `identity`, and how it is read; without a file it goes with its frame."""
+    files = [content_of(path, "mask") for path in sequence.mask_files(i)]
+    return key(sequence.mask_reader, *files) if files else i in sequence.annotated
 
 
 def default_folder(name: str) -> Path:

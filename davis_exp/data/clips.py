@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from davis_exp.data import flow_geometry
 from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import Sequence, mask_or_empty
 from davis_exp.utils.errors import BadInput
 
 
@@ -44,7 +44,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
     """Clips of `length` frames from labelled sequences, addressed by (epoch, item).
 
     The items of an epoch are spread evenly over all frames, so that long sequences give more clips, or in
-    proportion to `weights`. In a sequence too short for the stride drawn, the stride is reduced; in one
+    proportion to `weights`. Of a sequence with masks of some frames only, each clip shows one of these at least, and
+    what is before and after it. In a sequence too short for the stride drawn, the stride is reduced; in one
     shorter than the clip, the frames run back and forth.
 
     Args:
@@ -77,7 +78,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.sequences = list(sequences)
         self.length, self.stride, self.reverse, self.seed = length, stride, reverse, seed
         self.augmentation, self.motion, self.features = augmentation, motion, features
-        frames = [len(sequence) for sequence in self.sequences]
+        self._sparse = any(len(sequence.annotated) < len(sequence) for sequence in self.sequences)
+        frames = [len(sequence.annotated) for sequence in self.sequences]
         self._shares = np.array(frames) * np.array(weights or 1.0)
         self._ends = np.cumsum(self._shares)
         self.clips = clips or math.ceil(sum(frames) / length)
@@ -88,13 +90,16 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, address: tuple[int, int]) -> dict[str, Any]:
         """Clip (epoch, item): frames and motion (T, 3, H, W) and masks (T, 1, H, W) in {0, 1}, uint8.
 
+        Where any sequence has frames without a mask also "annotated" (T,), bool: the mask of others means nothing.
         With a feature store, "features", one (T, C, h, w) float16 per level, in the place of frames and motion.
         """
         epoch, item = address
         rng = np.random.default_rng([self.seed, epoch, item])
         sequence, indices = self.draw(item, rng)
+        known = [i in sequence.annotated for i in indices]
+        extra = {"annotated": torch.tensor(known)} if self._sparse else {}
         if self.features is not None:
-            return self.features.clip(sequence, indices)
+            return self.features.clip(sequence, indices) | extra
         sequence = sequence.variant((self.seed, epoch, item))
         change = self.augmentation.draw(sequence.size, rng)
         halvings = change.halvings(sequence.size)
@@ -103,12 +108,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
             raise BadInput(
                 f"the frames of {sequence.name} differ in size: bring them to one size, or split the clip"
             )
-        masks = [sequence.mask(i) for i in indices]
+        masks = [mask_or_empty(sequence, i) for i in indices]
         images, labels, vectors = change(frames, masks, self._vectors(sequence, indices))
         clip = {"frames": _planes(images), "masks": labels[:, None]}
         if self.motion is not None:
             clip["motion"] = clip["frames"] if vectors is None else flow_geometry.picture(vectors)
-        return {name: torch.from_numpy(array) for name, array in clip.items()}
+        return {name: torch.from_numpy(array) for name, array in clip.items()} | extra
 
     def _vectors(self, sequence: Sequence, indices: list[int]) -> np.ndarray | None:
         """Flow at each frame as the clip plays it, (T, 2, h, w); None where frames are their own pictures."""
@@ -132,6 +137,13 @@ class ClipDataset(Dataset[dict[str, Any]]):
         place = (anchor - (self._ends[number] - self._shares[number])) / self._shares[number]
         stride = int(rng.integers(self.stride[0], self.stride[1] + 1))
         stride = max(1, min(stride, (len(sequence) - 1) // max(1, self.length - 1)))
+        if len(sequence.annotated) < len(sequence):
+            there = sequence.annotated
+            start = there[min(max(int(place * len(there)), 0), len(there) - 1)] - stride * int(
+                rng.integers(self.length)
+            )
+            indices = [_reflect(start + k * stride, len(sequence)) for k in range(self.length)]
+            return sequence, indices[::-1] if rng.random() < self.reverse else indices
         starts = max(1, len(sequence) - (self.length - 1) * stride)
         start = min(max(int(place * starts), 0), starts - 1)  # rounding may put `place` just outside [0, 1)
         indices = [_reflect(start + k * stride, len(sequence)) for k in range(self.length)]

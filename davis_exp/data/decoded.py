@@ -19,14 +19,14 @@ from davis_exp import __version__
 from davis_exp.data import cache as files
 from davis_exp.data.flow import STEPS, MotionSource
 from davis_exp.data.mapped import DiskArrays, Mapped, MemoryArrays
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import Sequence, mask_or_empty
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.parallel import ordered
 from davis_exp.utils.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of what is kept; another number makes all that was kept before unknown
+FORMAT = 2  # of what is kept; another number makes all that was kept before unknown
 GB = 10**9
 
 
@@ -41,8 +41,12 @@ class DecodedSequence(Sequence):
     ) -> None:
         self.original, self._size, self._pixels, self._vectors = original, size, pixels, vectors
         self.name, self.index, self.frame_ids = original.name, original.index, original.frame_ids
-        self.labelled, self.still = original.labelled, original.still
+        self.labelled, self.still, self.mask_reader = original.labelled, original.still, original.mask_reader
         self._ends = 3 * size[0] * size[1]  # of a frame
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        return self.original.annotated
 
     @property
     def key(self) -> str:
@@ -56,15 +60,15 @@ class DecodedSequence(Sequence):
         return self._pixels[i][: self._ends].reshape(*self._size, 3)
 
     def mask(self, i: int) -> np.ndarray:
-        if not self.labelled:
+        if i not in self.annotated:
             return self.original.mask(i)  # refuses
         return self._pixels[i][self._ends :].reshape(self._size)
 
     def frame_file(self, i: int) -> Path | None:
         return self.original.frame_file(i)
 
-    def mask_file(self, i: int) -> Path | None:
-        return self.original.mask_file(i)
+    def mask_files(self, i: int) -> tuple[Path, ...]:
+        return self.original.mask_files(i)
 
     def vectors(self, i: int) -> np.ndarray | None:
         """Flow at frame `i`, as `MotionSource.vectors`; None where none was kept."""
@@ -216,7 +220,7 @@ class DecodedStore:
                 raise BadInput(
                     f"the frames of {sequence.name} differ in size: bring them to one size, or split the clip"
                 )
-            mask = sequence.mask(i) if sequence.labelled else np.zeros(frame.shape[:2], np.uint8)
+            mask = mask_or_empty(sequence, i)
             return [_smaller(frame, plan.size), _smaller(mask * np.uint8(255), plan.size) >> 7]
 
         def vectors(i: int) -> list[np.ndarray]:

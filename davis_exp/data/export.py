@@ -29,7 +29,7 @@ def write_davis(
     """Write a data set in DAVIS layout.
 
     Frames that are files are copied, others become JPEGs of high quality; masks become grey PNGs of 0 and
-    255.
+    255, in which void pixels are background.
 
     Args:
         splits: the sequences of each split ("train", "val"). One clip may be in several; it is written once.
@@ -77,6 +77,10 @@ def write_contest(
     Every frame keeps its global index. Arguments, result and errors as for `write_davis`; two sequences must
     not share a name or an index.
     """
+    if sparse := [s.name for s in sequences if 0 < len(s.annotated) < len(s)]:
+        raise BadInput(
+            f"{sparse[0]} has frames without a mask, which the contest's layout cannot have: write davis"
+        )
     names = [s.name for s in sequences]
     indices = [i for s in sequences for i in s.index]
     if len({*names}) < len(names) or len({*indices}) < len(indices):
@@ -113,7 +117,7 @@ def _write(sequence: Sequence, frames: Path, masks: Path) -> list[tuple[Path, Pa
         else:
             Image.fromarray(sequence.frame(i)).save(frame, quality=95, subsampling=0)
         mask = None
-        if sequence.labelled:
+        if i in sequence.annotated:
             mask = masks / f"{stem}.png"
             Image.fromarray(sequence.mask(i) * np.uint8(255)).save(mask)
         written.append((frame, mask))

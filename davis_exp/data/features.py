@@ -13,7 +13,7 @@ from torch import Tensor
 
 from davis_exp.data import cache as files
 from davis_exp.data.flow import identity
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import Sequence, mask_or_empty
 from davis_exp.utils.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,8 @@ class FeatureStore:
     def clip(self, sequence: Sequence, indices: list[int]) -> dict[str, Any]:
         """These frames, prepared before: "features", one (T, C, h, w) float16 per level, and "masks" (T, 1, H, W)."""
         masks = [
-            cv2.resize(sequence.mask(i), self.size[::-1], interpolation=cv2.INTER_NEAREST) for i in indices
+            cv2.resize(mask_or_empty(sequence, i), self.size[::-1], interpolation=cv2.INTER_NEAREST)
+            for i in indices
         ]
         return {
             "features": self._features(sequence, indices),

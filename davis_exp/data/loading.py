@@ -49,9 +49,9 @@ class Loading:
                 )
         if not _number(self.reverse) or not 0 <= self.reverse <= 1:
             raise BadInput(f"data.reverse must lie in 0 to 1, got {self.reverse!r}")
-        if not _positive(self.holdout) and not (_number(self.holdout) and 0 < self.holdout < 1):
+        if not _positive(self.holdout, least=0) and not (_number(self.holdout) and 0 <= self.holdout < 1):
             raise BadInput(
-                f"data.holdout must be a fraction between 0 and 1 or a number of clips, got {self.holdout!r}"
+                f"data.holdout must be a fraction below 1 or a number of clips (0: none), got {self.holdout!r}"
             )
         for name, known in (("test_split", TEST_SPLITS), ("cache", CACHES)):
             if getattr(self, name) not in known:

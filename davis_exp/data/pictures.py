@@ -1,5 +1,6 @@
 """Picture files, which may be anybody's: a file indeed, of a kind that is read, and no larger than any picture."""
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +8,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, brief
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow's names
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's names
 MAX_PIXELS = 2**26  # of a picture: 8192 x 8192
 MAX_BYTES = 2**28
 DAMAGED = (
@@ -20,9 +22,16 @@ DAMAGED = (
     SyntaxError,
     ValueError,
     OverflowError,
+    IndexError,
+    KeyError,
+    EOFError,
+    TypeError,
     struct.error,
     MemoryError,
 )  # what Pillow raises of a file
+ORIENTATION = 0x0112  # EXIF's number of how a camera was held
+# By what EXIF says of how it was held: the steps along both sides, after these are exchanged from 5 on.
+UPRIGHT = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
 
 
 @contextmanager
@@ -46,6 +55,10 @@ def decoded(content: bytes | IO[bytes], path: Path, what: str) -> Iterator[Image
                 raise BadInput(
                     f"{what} {given.shown(path)} announces {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}: "
                     "refused without decoding"
+                )
+            if image.format == "PPM" and image.tile[0].codec_name == "ppm_plain":
+                raise ValueError(
+                    "its pixels are written as text, which takes minutes to read: save it in binary"
                 )
             yield image
     except (*DAMAGED, Image.DecompressionBombError) as error:
@@ -72,6 +85,33 @@ def content_of(path: Path, what: str) -> bytes:
             return file.read()
         except OSError as error:
             raise _unreadable(path, what, error.strerror or "no reason given") from error
+
+
+def orientation(image: Image.Image) -> int:
+    """How an opened picture is stored, as EXIF numbers it: 1 for the right way up. (Pillow turns TIFF itself.)"""
+    return turned(image.info.get("exif") or b"")
+
+
+def turned(exif: bytes) -> int:
+    """As `orientation`, from what a camera says of a picture: a TIFF file's directory, of which one entry counts."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
+    with contextlib.suppress(struct.error):
+        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
+        for i in range(entries):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * i)
+            if tag == ORIENTATION and value in UPRIGHT:
+                return int(value)
+    return 1
+
+
+def upright(picture: np.ndarray, turn: int) -> np.ndarray:
+    """(H, W, …) the right way up, where `turn` is its `orientation`; contiguous."""
+    if turn == 1:
+        return picture
+    down, right = UPRIGHT[turn]
+    return np.ascontiguousarray((picture.swapaxes(0, 1) if turn > 4 else picture)[::down, ::right])
 
 
 def _unreadable(path: Path, what: str, reason: str) -> BadInput:

@@ -1,12 +1,13 @@
 """What a sequence is: the one type that every source yields and everything after it reads. No torch here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from davis_exp.data.masks import Mask, MaskReader
 from davis_exp.data.resizing import halved
 
 
@@ -17,8 +18,10 @@ class Sequence(ABC):
         name: the sequence's name, unique in its data set ("blackswan").
         index: the data set's global integer index of each frame; results are named by it.
         frame_ids: one id per frame, "<name>/<stem>" ("blackswan/00000").
-        labelled: whether `mask` works.
+        labelled: whether `mask` works, of any frame.
+        annotated: places of the frames that have a mask: of a labelled sequence all, unless it says otherwise.
         still: whether the frames are made from a single picture: how they move then tells nothing.
+        mask_reader: how mask files are read, where the masks are files.
     """
 
     name: str
@@ -26,6 +29,11 @@ class Sequence(ABC):
     frame_ids: tuple[str, ...]
     labelled: bool
     still: bool = False
+    mask_reader: MaskReader = MaskReader()
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        return tuple(range(len(self))) if self.labelled else ()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -55,15 +63,19 @@ class Sequence(ABC):
 
     @abstractmethod
     def mask(self, i: int) -> np.ndarray:
-        """Mask of frame `i`: (H, W) uint8, 1 = foreground. Raises BadInput if unlabelled or unreadable."""
+        """Mask of frame `i`: (H, W) uint8, 1 = foreground. Raises BadInput if it has none, or none that is readable."""
+
+    def annotation(self, i: int) -> Mask:
+        """As `mask`, with what its annotator left open; of a size that was not compared with the frame's."""
+        return Mask(self.mask(i), None, "binary")
 
     def frame_file(self, i: int) -> Path | None:
         """The image file that holds frame `i`, if one does: to copy it without encoding it again."""
         return None
 
-    def mask_file(self, i: int) -> Path | None:
-        """The image file that holds the mask of frame `i`, if one does."""
-        return None
+    def mask_files(self, i: int) -> tuple[Path, ...]:
+        """The image files that the mask of frame `i` is read from, if any are."""
+        return ()
 
     def over(self, change: Callable[["Sequence"], "Sequence"]) -> "Sequence":
         """This sequence with what its pictures are read from changed: itself, unless it is made of another."""
@@ -72,6 +84,56 @@ class Sequence(ABC):
     def variant(self, seed: tuple[int, ...]) -> "Sequence":
         """The sequence with other random motion, decided by `seed`, where its motion is made; else itself."""
         return self
+
+
+class Picked(Sequence):
+    """The frames of another sequence at `places` alone, as if there were no others."""
+
+    def __init__(self, original: Sequence, places: Iterable[int]) -> None:
+        self.original, self.places = original, tuple(places)
+        self.name, self.labelled, self.still = original.name, original.labelled, original.still
+        self.mask_reader = original.mask_reader
+        self.index = tuple(original.index[i] for i in self.places)
+        self.frame_ids = tuple(original.frame_ids[i] for i in self.places)
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        there = set(self.original.annotated)
+        return tuple(i for i, place in enumerate(self.places) if place in there)
+
+    @property
+    def key(self) -> str:
+        return self.original.key
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.original.size
+
+    def frame(self, i: int) -> np.ndarray:
+        return self.original.frame(self.places[i])
+
+    def mask(self, i: int) -> np.ndarray:
+        return self.original.mask(self.places[i])
+
+    def annotation(self, i: int) -> Mask:
+        return self.original.annotation(self.places[i])
+
+    def frame_file(self, i: int) -> Path | None:
+        return self.original.frame_file(self.places[i])
+
+    def mask_files(self, i: int) -> tuple[Path, ...]:
+        return self.original.mask_files(self.places[i])
+
+
+def with_masks(sequence: Sequence) -> Sequence:
+    """The sequence without the frames that have no mask; as it is where it has none at all."""
+    places = sequence.annotated
+    return sequence if len(places) in (0, len(sequence)) else Picked(sequence, places)
+
+
+def mask_or_empty(sequence: Sequence, i: int) -> np.ndarray:
+    """The mask of frame `i`, (H, W) uint8 in {0, 1}; all background where it has none."""
+    return sequence.mask(i) if i in sequence.annotated else np.zeros(sequence.size, np.uint8)
 
 
 @dataclass(frozen=True)

@@ -23,21 +23,26 @@ def split_holdout(
     """Part sequences into (training, held out) by clip: sequences of equal `key` stay together.
 
     Depends on the clips' number and order and on `seed` alone, so that it survives moving the data set. Both
-    parts keep the data set's order and have at least one clip.
+    parts keep the data set's order and have at least one clip, unless none is to be held out.
 
     Args:
         sequences: a labelled train stage.
-        holdout: a fraction below 1 of the clips, or their number.
+        holdout: a fraction below 1 of the clips, or their number; 0 for none.
         seed: another seed, another order of the clips, which `holdout` cuts into folds.
         fold: which of them is held out. Over all folds every clip is held out once; the last may be smaller.
 
     Raises:
         BadInput: fewer than two clips, a number that leaves none to train on, or no such fold.
     """
+    if not holdout:
+        if fold:
+            raise BadInput(f"data.fold={fold}: there are no folds with data.holdout=0; leave one of them out")
+        return list(sequences), []
     keys = list(dict.fromkeys(s.key for s in sequences))
     if len(keys) < 2:
         raise BadInput(
-            f"the training data has {len(keys)} clip(s): it takes one to train on and one to hold out"
+            f"the training data has {len(keys)} clip(s): it takes one to train on and one to hold out (data.holdout=0 "
+            "holds none out)"
         )
     count = int(holdout) if holdout >= 1 else min(max(1, round(holdout * len(keys))), len(keys) - 1)
     if count >= len(keys):
@@ -55,4 +60,5 @@ def split_holdout(
 
 def frame_weights(parts: Listing[Part]) -> list[float]:
     """What a frame of each sequence weighs in drawing, so that each part gets its share of the clips."""
-    return [part.weight / sum(map(len, part.sequences)) for part in parts for _ in range(len(part.sequences))]
+    masks = [sum(len(sequence.annotated) for sequence in part.sequences) for part in parts]
+    return [part.weight / own for part, own in zip(parts, masks, strict=True) for _ in part.sequences]

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from davis_exp.data import png
 from davis_exp.data.sequences import Sequence
 from davis_exp.results.overlay import cut_out, overlay
 from davis_exp.results.video import VideoWriter
-from davis_exp.utils.errors import BadInput
+from davis_exp.utils.errors import BadInput, quoted
 from davis_exp.utils.progress import progress_bar
 
 BEHIND = 8  # frames that wait to be drawn and encoded
@@ -25,13 +25,17 @@ GRAIN = 32  # sides of what the model sees are multiples of this: the coarsest s
 
 @dataclass(frozen=True)
 class Output:
-    """What to write: masks, overlay and cut-out below `path`, or the overlay `alone` as `path` itself."""
+    """What to write: masks, overlay and cut-out below `path`, or the overlay `alone` as `path` itself.
+
+    Masks are called as their frames are, or, where `numbered`, 00000, 00001 and so on.
+    """
 
     path: Path
     alone: bool = False
     threshold: float = 0.5
     soft: bool = False
     cutout: bool = False
+    numbered: bool = False
 
 
 class Predictor:
@@ -77,10 +81,23 @@ class Predictor:
             raise BadInput(f"--device {device}: {' '.join(str(error).split())[:120]}") from error
 
     def write(self, sequence: Sequence, output: Output) -> int:
-        """Predict `sequence` and write what `output` asks for; returns the number of frames."""
+        """Predict `sequence` and write what `output` asks for; returns the number of frames.
+
+        Raises BadInput for frames that cannot be read, or two of one name.
+        """
         from davis_exp.inference import predict
 
-        how = replace(self.how, size=self.size or same_pixels(self.how.size, sequence.size))
+        names = [f"{i:05d}" for i in range(len(sequence))]
+        if not output.numbered:
+            names = [frame.rpartition("/")[2] for frame in sequence.frame_ids]
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
+            raise BadInput(
+                f"{sequence.name}: two frames are called {quoted(twice[0])}, and so would their masks be; rename one, or "
+                "number the masks by --video-masks"
+            )
+        height, width = sequence.size
+        aspect = getattr(sequence, "pixel_aspect", Fraction(1))  # what is round shall look round to the model
+        how = replace(self.how, size=self.size or same_pixels(self.how.size, (height, round(width * aspect))))
         seen = _Seen(sequence)
         times = getattr(sequence, "times", None) or [Fraction(i, 24) for i in range(len(sequence))]
         folder = output.path.parent if output.alone else output.path
@@ -88,8 +105,10 @@ class Predictor:
         video = output.path if output.alone else folder / "overlay.mp4"
         with contextlib.ExitStack() as stack:
             progress = stack.enter_context(progress_bar(sequence.name))
-            overlays = stack.enter_context(VideoWriter(video))
-            cutouts = stack.enter_context(VideoWriter(folder / "cutout.webm")) if output.cutout else None
+            overlays = stack.enter_context(VideoWriter(video, aspect))
+            cutouts = (
+                stack.enter_context(VideoWriter(folder / "cutout.webm", aspect)) if output.cutout else None
+            )
             behind = stack.enter_context(_Behind())
 
             def draw(i: int, frame: np.ndarray, confidence: np.ndarray) -> None:
@@ -97,11 +116,11 @@ class Predictor:
                 written = confidence if output.soft else mask.astype(np.uint8) * 255
                 overlays.add(overlay(frame, mask), times[i])
                 if not output.alone:
-                    _write(folder / "masks", i, written)
+                    _write(folder / "masks", names[i], written)
                 if cutouts is not None:
                     cut = cut_out(frame, written)
                     cutouts.add(cut, times[i])
-                    _write_colour(folder / "cutout", i, cut)
+                    _write_colour(folder / "cutout", names[i], cut)
                 if progress:
                     progress(i + 1, len(sequence))
 
@@ -193,13 +212,13 @@ def clear(folder: Path) -> None:
             (folder / name).rmdir()
 
 
-def _write(folder: Path, i: int, mask: np.ndarray) -> None:
+def _write(folder: Path, name: str, mask: np.ndarray) -> None:
     folder.mkdir(exist_ok=True)
-    (folder / f"{i:05d}.png").write_bytes(png.encode(mask))
+    (folder / f"{name}.png").write_bytes(png.encode(mask))
 
 
-def _write_colour(folder: Path, i: int, picture: np.ndarray) -> None:
+def _write_colour(folder: Path, name: str, picture: np.ndarray) -> None:
     from PIL import Image
 
     folder.mkdir(exist_ok=True)
-    Image.fromarray(picture).save(folder / f"{i:05d}.png", compress_level=1)
+    Image.fromarray(picture).save(folder / f"{name}.png", compress_level=1)

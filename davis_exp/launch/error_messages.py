@@ -1,6 +1,7 @@
 """What Hydra and OmegaConf refuse, said in one line with what to do about it."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from davis_exp.config import choices
+from davis_exp.launch.quoting import pasted
 
 # Messages of Hydra's that miss the point: pattern → ours (with the pattern's groups).
 REWORDED = {
@@ -74,7 +76,9 @@ def _unreadable(error: OverrideParseException) -> str:
     if not equals:
         return f"'{override}' is no override: write KEY=VALUE or GROUP=OPTION"
     if not value.startswith(("'", '"')):
-        return f"cannot read '{override}': quote the value, twice for the shell: '{key}=\"{value}\"'"
+        simple = not any(sign in value for sign in ('"', "\\", "${"))
+        how = shlex.quote(f'{key}="{value}"') if simple else pasted(key, value)
+        return f"cannot read '{override}': quote the value, twice for the shell: {how}"
     return f"cannot read '{override}': {flat(str(error))}"
 
 

@@ -49,6 +49,7 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
             raise BadInput(
                 f"{given.shown(place)}: no folder with ${{ in its name can be worked in; rename it"
             )
+    args.overrides = [*_settled(args, name, recorded=not files), *args.overrides]
     resumed = _continue(args, name) if not args.shell_completion else None
     looking = args.cfg is not None or args.info is not None or args.shell_completion
     searching = any(runs.key(o) == "sweep" and runs.value(o) != "null" for o in args.overrides)
@@ -84,6 +85,19 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
     table, failed = sweep.finish(folder)
     print(f"\n{table}\n\n{shown(folder)}", flush=True)
     return int(failed > 0)
+
+
+def _settled(args: argparse.Namespace, name: str, *, recorded: bool) -> list[str]:
+    """Overrides that keep what is written where the command's own config has it, whichever is named instead of that."""
+    if args.config_name in (None, name) and args.config_path is None:
+        return []
+    if not recorded:
+        return ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
+    return [
+        f"hydra.run.dir='{runs.RUN_DIR}'",
+        f"hydra.sweep.subdir='{runs.JOB_DIR}'",
+        "hydra.output_subdir=.hydra",
+    ]
 
 
 def _run_all(job: "Job", args: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from davis_exp import config
 from davis_exp.config.instantiate import plain
 from davis_exp.launch import runs, status, sweep
 from davis_exp.launch.error_messages import flat
-from davis_exp.launch.quoting import quoted_value
+from davis_exp.launch.quoting import pasted
 from davis_exp.tracking import agent
 from davis_exp.tracking.session import recording
 from davis_exp.tracking.settings import patience
@@ -183,7 +182,7 @@ def _say_interrupted(folder: Path) -> int:
 
 def _resuming(folder: Path) -> str:
     """The argument that goes on with the run in `folder`, as it can be pasted into a shell."""
-    return shlex.quote(f"resume={quoted_value(shown(folder))}")
+    return pasted("resume", shown(folder))
 
 
 def shown(path: Path) -> str:

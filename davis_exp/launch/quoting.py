@@ -1,6 +1,7 @@
 """Text as a value in Hydra's grammar of overrides, and back."""
 
 import re
+import shlex
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -16,6 +17,11 @@ def quoted_value(text: str) -> str:
         return text
     kept = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)  # OmegaConf's escape
     return QuotedString(kept, Quote.single).with_quotes()
+
+
+def pasted(key: str, text: str) -> str:
+    """The override `key=<text>` as one word of a shell's command line, whatever is in `text`."""
+    return shlex.quote(f"{key}={quoted_value(text)}")
 
 
 def plain_value(written: str) -> str:

@@ -3,6 +3,7 @@
 import fnmatch
 import math
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ def accepted(old: Mapping[str, Any], new: Mapping[str, Any], allow: Collection[s
         heads = ", ".join(dict.fromkeys(key.partition(".")[0] for key in fixed))
         what = f"its {heads} cannot change; leave that out, or start another run"
     else:
-        what = f"leave them out, or apply them: 'resume.allow=[{','.join([*allow, *refused])}]'"
+        named = ",".join([*allow, *refused])
+        what = f"leave them out, or apply them: {shlex.quote(f'resume.allow=[{named}]')}"
     raise BadInput(f"resume: the run has been trained with other settings: {shown}{more}; {what}")
 
 

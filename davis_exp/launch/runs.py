@@ -26,6 +26,8 @@ TOLD_APART = ("callbacks", "callbacks[./@]*", "*.root", "*.path", "*.paths", "*.
 """Overrides that a config's digest passes over, but that a sweep may well be about."""
 
 
+RUN_DIR = "${davis_exp.run_dir:${name},${oc.select:resume,null}}"  # as conf/_run.yaml has them
+JOB_DIR = "${davis_exp.job_dir:}"
 TARGET = re.compile(r"_target_\s*[:=]\s*['\"]?([\w.]+)['\"]?")
 WORD = re.compile(r"[\w.]+")
 
@@ -194,7 +196,7 @@ def stored_overrides(run: Path, own: Sequence[str] = ()) -> list[str]:
             name = next((name for name in named if name not in allowed), override)
             raise BadInput(
                 f"resume: {given.shown(run)} was started with {quoted(override)}, which a folder is not believed; if you "
-                f"trust it, add 'allow=[{quoted(name)}]'"
+                f"trust it, add {shlex.quote(f'allow=[{quoted(name)}]')}"
             )
         kept.append(override)
     if paths and not any(key(o) == "hydra.searchpath" for o in own):

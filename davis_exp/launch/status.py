@@ -16,7 +16,7 @@ from davis_exp.runs import status as stored
 from davis_exp.runs.status import STATES, STATUS, update
 from davis_exp.runs.status import known as read
 from davis_exp.utils import given
-from davis_exp.utils.errors import BadInput, OverBudget, cannot_write
+from davis_exp.utils.errors import BadInput, OverBudget, cannot_write, first_said
 
 ERROR = "error.txt"  # the traceback of a run that failed inside
 KEPT = ("job", "overrides", "identity", "limit", "attempts", "seconds")  # by a run that is gone on with
@@ -180,7 +180,7 @@ def exit_code(error: BaseException) -> int:
 
 def one_line(error: BaseException) -> str:
     """`error` as one line: the message of a BadInput as it is, anything else with its type."""
-    message = " ".join(str(error).split())
+    message = " ".join(first_said(str(error)).split())
     if (full := cannot_write(error)) is not None:
         return str(full)
     if isinstance(error, BadInput):

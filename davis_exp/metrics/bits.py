@@ -33,6 +33,14 @@ class Bits:
         """(H, W) in pixels."""
         return self.words.shape[0], self.width
 
+    def without(self, other: "Bits | None") -> "Bits":
+        """The mask less another of its size, if there is one. Raises ValueError if the sizes differ."""
+        if other is None:
+            return self
+        if self.shape != other.shape:
+            raise ValueError(f"masks of different sizes: {self.shape} and {other.shape}")
+        return Bits(self.words & ~other.words, self.width)
+
     def unpack(self) -> np.ndarray:
         """The mask as an (H, W) bool array."""
         rows = self.words.astype("<u8", copy=False).view(np.uint8)

@@ -1,5 +1,6 @@
 """Is this a valid submission? Everything that is wrong with results, one sentence each."""
 
+import shlex
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as List
 from pathlib import Path
@@ -61,9 +62,16 @@ def is_zero_one(results: Results, highest: int) -> bool:
 
 
 def form_defects(
-    results: Results, sequences: List[Sequence] | None = None, limit: int | None = CONTEST_LIMIT
+    results: Results,
+    sequences: List[Sequence] | None = None,
+    limit: int | None = CONTEST_LIMIT,
+    *,
+    ends: bool = True,
 ) -> Iterator[str]:
-    """What is wrong with results apart from their masks: names, indices, metadata, files left over."""
+    """What is wrong with results apart from their masks: names, indices, metadata, files left over.
+
+    `ends` as of `match`.
+    """
     yield from results.defects
     if not results.plain:
         yield from _metadata_defects(results, limit)
@@ -72,16 +80,15 @@ def form_defects(
     if not results.plain:
         yield from _stray_files(results)
     if sequences is not None:
-        yield from match(results, sequences).defects
+        yield from match(results, sequences, ends=ends).defects
 
 
 def refuse(path: Path, found: Iterable[str]) -> None:
     """Raises BadInput with the first of the defects and the number of the others, if there is any."""
     listed = list(found)
     if listed:
-        more = (
-            f" (and {len(listed) - 1} more: davis-exp check {path} --data TRUTH)" if len(listed) > 1 else ""
-        )
+        look = f"davis-exp check {shlex.quote(str(path))} --data TRUTH"
+        more = f" (and {len(listed) - 1} more: {look})" if len(listed) > 1 else ""
         raise BadInput(f"{path}: {listed[0]}{more}")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence as List
 from dataclasses import dataclass, field
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import Sequence, with_masks
 from davis_exp.results.artifact import PATHS, Results
 from davis_exp.utils.errors import BadInput, quoted
 
@@ -23,12 +23,13 @@ class Matching:
     defects: list[str] = field(default_factory=list)
 
 
-def match(results: Results, sequences: List[Sequence]) -> Matching:
+def match(results: Results, sequences: List[Sequence], *, ends: bool = True) -> Matching:
     """Match results to a data set by index, and by name where they have names; sizes are not looked at.
 
-    In a plain folder, sequences that the data set does not have are left aside: people score parts of it.
+    In a plain folder, sequences that the data set does not have are left aside: people score parts of it. There it takes
+    the frames that have a true mask; without `ends` not the first and the last of these.
     """
-    return _by_name(results, sequences) if results.plain else _by_index(results, sequences)
+    return _by_name(results, sequences, ends) if results.plain else _by_index(results, sequences)
 
 
 def _by_index(results: Results, sequences: List[Sequence]) -> Matching:
@@ -53,15 +54,23 @@ def _by_index(results: Results, sequences: List[Sequence]) -> Matching:
     return matching
 
 
-def _by_name(results: Results, sequences: List[Sequence]) -> Matching:
+def _by_name(results: Results, sequences: List[Sequence], ends: bool) -> Matching:
     matching = Matching("name")
     found = {frame: index for index, frame in zip(results.paths, results.frames or (), strict=True)}
     wanted = _frames(sequences)
+    masked = [list(_frames([with_masks(sequence)])) for sequence in sequences]
+    inner = {index for indices in masked for index in indices[1:-1]}
+    needed = {index for indices in masked for index in indices} if ends else inner
     for index, frame in wanted.items():
         if frame in found:
             matching.indices[index] = found[frame]
-        else:
-            matching.defects.append(f"{frame}.png is missing")
+        elif index in needed:
+            hint = (
+                ""
+                if index in inner
+                else " (davis-exp score --protocol davis2016 does without the two end frames)"
+            )
+            matching.defects.append(f"{frame}.png is missing{hint}")
     names = {sequence.name for sequence in sequences}
     for frame in sorted(found.keys() - set(wanted.values())):
         if frame.partition("/")[0] in names:

@@ -1,28 +1,36 @@
 """Reading results, which anyone may have made: nothing in them is trusted."""
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence as List
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from davis_exp.data import png
+from davis_exp.data.masks import IDS, MaskReader
+from davis_exp.data.pictures import decoded
+from davis_exp.data.shades import alpha_of, grey_values
 from davis_exp.results.storage import Storage, open_storage, relative
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
+from davis_exp.utils.names import hidden, natural
 
 PATHS, METADATA, OUTPUTS = "paths.json", "metadata.json", "outputs"
 RESULTS = "results"  # in a run's folder
 MAX_JSON = 2**22  # bytes: a hundred thousand frames
 HEADER_BYTES = 33
-FRAME = re.compile(r"[^/]+/[^/]+\.png")  # of a plain folder
+MASKS, CUTOUT = "masks", "cutout"  # what predict calls the folders of a sequence's pictures
+
+log = logging.getLogger(__name__)
 
 
 class Results:
-    """Results on disk: a results folder, a zip of one, or a plain folder `<sequence>/<00000>.png`.
+    """Results on disk: a results folder, a zip of one, or a plain folder `<sequence>/<00000>.png`, below whatever folders.
 
     Attributes:
         path: where they are.
@@ -39,13 +47,17 @@ class Results:
         self.paths: dict[int, str] = {}
         self.frames: list[str] | None = None
         self.metadata: dict[str, Any] = {}
-        names = set(storage.names())
+        names = {name for name in storage.names() if not hidden(name)}
         self.files = frozenset(names)
-        self.plain = PATHS not in names and METADATA not in names and _looks_plain(names)
+        jpegs = sorted(name for name in names if name.lower().endswith((".jpg", ".jpeg")))
+        self.plain = PATHS not in names and METADATA not in names and any(map(_is_frame, names))
         if self.plain:
-            files = sorted(name for name in names if FRAME.fullmatch(name))
-            self.paths = dict(enumerate(files))
-            self.frames = [name.removesuffix(".png") for name in files]
+            self._read_names(names)
+        elif jpegs and PATHS not in names:
+            what = (
+                f"the masks are JPEGs ({quoted(jpegs[0])}, {len(jpegs)} in all), which changes their values"
+            )
+            self.defects.append(f"{what}: save them as PNG")
         else:
             self._read_paths()
             self._read_metadata()
@@ -69,15 +81,57 @@ class Results:
         return results
 
     def header(self, index: int) -> png.Header:
-        """Header of a frame's file, checked to be 8-bit grey. Raises BadInput naming the file."""
+        """Header of a frame's file. Raises BadInput naming the file, in a submission also if it is not 8-bit grey."""
         name = quoted(self.paths[index])
         head = png.header(self._bytes(index, HEADER_BYTES, head=True), name)
-        png.check_mode(head, name)
+        if not self.plain:
+            png.check_mode(head, name)
         return head
 
     def confidence(self, index: int) -> np.ndarray:
-        """Confidence map of a frame: (H, W) uint8. Raises BadInput naming the file if it is not one."""
-        return png.decode(self._bytes(index, png.MAX_BYTES), quoted(self.paths[index]))
+        """Confidence map of a frame: (H, W) uint8. Raises BadInput naming the file if it is not one.
+
+        A submission holds 8-bit grey alone. In a plain folder masks may be of any kind that other programs write:
+        palette, colours, 1 bit, 0/1, numbers of objects, 16 bits.
+        """
+        if not self.plain:
+            return png.decode(self._bytes(index, png.MAX_BYTES), quoted(self.paths[index]))
+        values = self._stored(index)
+        full = 1 if values.dtype == bool else self._full[values.dtype == np.uint16]
+        if full == 1:
+            return np.where(values, np.uint8(255), np.uint8(0))
+        return (values if full == 255 else values // 257).astype(np.uint8, copy=False)
+
+    def _stored(self, index: int) -> np.ndarray:
+        """What a frame's file of a plain folder holds, (H, W): bool where it has no greys, else 8 or 16 bits."""
+        name, data = quoted(self.paths[index]), self._bytes(index, png.MAX_BYTES)
+        head = png.header(data, name)
+        if (head.colour, head.depth) == (png.GREY, 8):
+            return png.decode(data, name)
+        with decoded(data, Path(name), "mask") as image:
+            values = None if image.mode in ("P", "PA") else grey_values(image)
+            if values is not None and values.dtype.kind == "u" and alpha_of(image) is None:
+                return values.astype(np.uint16 if values.itemsize > 1 else np.uint8, copy=False)
+            return MaskReader(void=None).of(image, name).ids != 0
+
+    @cached_property
+    def _full(self) -> dict[bool, int]:
+        """What stands for certain in a plain folder's greys, by whether they have 16 bits: 1 in numbers of objects.
+
+        All files decide together, since a single one may have nothing that is bright.
+        """
+        highest = {False: 0, True: 0}
+        enough = {False: IDS - 1, True: 255}
+        deep = {index: self.header(index).depth == 16 for index in self.paths}
+        for index, kind in deep.items():
+            if highest[kind] <= enough[kind]:
+                values = self._stored(index)
+                if values.dtype != bool:
+                    highest[kind] = max(highest[kind], int(values.max(initial=0)))
+        most = max(highest.values())
+        if 1 < most < IDS:
+            log.warning("%s: no mask holds more than %d: taken for numbers of objects", self.path, most)
+        return {kind: 1 if top < IDS else 255 if top <= 255 else 65535 for kind, top in highest.items()}
 
     def _bytes(self, index: int, limit: int, head: bool = False) -> bytes:
         name = self.paths[index]
@@ -85,6 +139,21 @@ class Results:
             return self.storage.read(name, limit, head)
         except FileNotFoundError:
             raise BadInput(f"{quoted(name)} (index {index}) is missing") from None
+
+    def _read_names(self, names: set[str]) -> None:
+        """The frames of a plain folder: a file's own folder is its sequence, or the one above `masks`."""
+        files: dict[str, str] = {}
+        for name in sorted(filter(_is_frame, names), key=natural):
+            *above, folder, file = name.split("/")
+            sequence = (above or [self.path.resolve().stem])[-1] if folder == MASKS else folder
+            frame = f"{sequence}/{file.removesuffix('.png')}"
+            if frame in files:
+                self.defects.append(
+                    f"{quoted(name)} and {quoted(files[frame])} are a duplicate: both are frame {quoted(frame)}; give the "
+                    "folder that holds one of them"
+                )
+            files.setdefault(frame, name)
+        self.paths, self.frames = dict(enumerate(files.values())), list(files)
 
     def _read_paths(self) -> None:
         content = self._json(PATHS)
@@ -160,5 +229,7 @@ class Results:
         return None
 
 
-def _looks_plain(names: set[str]) -> bool:
-    return any(FRAME.fullmatch(name) and not name.startswith(f"{OUTPUTS}/") for name in names)
+def _is_frame(name: str) -> bool:
+    """Whether a file may be the mask of a frame in a plain folder: a PNG in some folder, and no cut-out."""
+    *above, _ = name.split("/")
+    return bool(above) and name.endswith(".png") and above[0] != OUTPUTS and above[-1] != CUTOUT

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import Picked, Sequence, with_masks
 from davis_exp.metrics.bits import Bits, overlap
 from davis_exp.metrics.protocols import (
     THRESHOLD,
@@ -44,6 +44,7 @@ def score(
     sequences: List[Sequence],
     *,
     stability: List[str] | None = None,
+    ends: bool = True,
     workers: int = 2,
     truth: Truth | None = None,
     progress: Progress | None = None,
@@ -51,16 +52,22 @@ def score(
     """Score results against labelled sequences: the content of score.json.
 
     Frames are compared by `workers` threads, one frame in memory each. `stability` adds T for the sequences
-    of these names, for those that are `marked` if it is empty. `truth` may keep packed masks. Raises BadInput for
-    whatever does not match the truth or cannot be read.
+    of these names, for those that are `marked` if it is empty. `truth` may keep packed masks. Frames that have no true
+    mask are left out. Without `ends`, the first and last frames of sequences may be missing from a plain folder; where
+    they are, there is no score but that of `davis2016`. Raises BadInput for whatever does not match the truth or cannot
+    be read.
     """
-    matched = match(results, sequences)
+    matched = match(results, sequences, ends=ends)
     refuse(results.path, matched.defects)
     if matched.by == "index":
         log.warning("%s names no frames: they are matched to the truth by their order alone", results.path)
     for sequence in sequences:
         if not sequence.labelled:
             raise BadInput(f"{sequence.name} has no masks to score against: give a labelled data set")
+    whole, sequences = sequences, [with_masks(sequence) for sequence in sequences]
+    inner = not all(index in matched.indices for sequence in sequences for index in sequence.index)
+    if inner:
+        sequences = [Picked(sequence, range(1, len(sequence) - 1)) for sequence in sequences]
     truth = truth or Truth()
     truth.prepare(sequences, workers)
 
@@ -68,26 +75,37 @@ def score(
         sequence, i = task
         index = matched.indices[sequence.index[i]]
         confidence = results.confidence(index)
-        target = truth.mask(sequence, i)
+        target, void = truth.annotation(sequence, i)
         check_size(confidence.shape, target.shape, quoted(results.paths[index]))
-        trivial = [_iou(mask, target) for mask in _trivial(target.shape)]
-        return _Frame(frame_scores(binarise(confidence), target), trivial, int(confidence.max(initial=0)))
+        trivial = [_iou(mask.without(void), target) for mask in _trivial(target.shape)]
+        scores = frame_scores(binarise(confidence).without(void), target)
+        return _Frame(scores, trivial, int(confidence.max(initial=0)))
 
     total = sum(len(sequence) for sequence in sequences)
     frames = list(ordered(evaluate, _frames(sequences), total, workers, progress))
     if is_zero_one(results, max((frame.highest for frame in frames), default=0)):
         raise BadInput(f"{results.path}: {ZERO_ONE}")
+    _refuse_alike([frame.baselines[0] for frame in frames])
     scores = [frame.scores for frame in frames]
     if stability is not None:
 
         def predicted(index: int) -> Shape | None:
+            if index not in matched.indices:
+                raise BadInput(
+                    "stability: it takes a mask of every frame, also of those that have no true one"
+                )
             return shape(results.confidence(matched.indices[index]) >= THRESHOLD)
 
         unsteady = _instabilities(
-            _steadied(sequences, stability), lru_cache(maxsize=16)(predicted), workers, progress
+            _steadied(sequences if inner else whole, stability),
+            lru_cache(maxsize=16)(predicted),
+            workers,
+            progress,
         )
         indices = [index for sequence in sequences for index in sequence.index]
         scores = [own._replace(T=unsteady.get(index)) for index, own in zip(indices, scores, strict=True)]
+    if inner:
+        return _without_ends(_summary(sequences, scores))
     return {
         **_summary(sequences, scores),
         "baselines": _baseline_scores(frame.baselines for frame in frames),
@@ -100,16 +118,26 @@ def score(
     }
 
 
+def _refuse_alike(overlaps: list[float | None]) -> None:
+    """Raises BadInput where no true mask marks anything, or each marks everything, by their overlap with everything."""
+    for overlap_, word in ((0.0, "empty"), (1.0, "full")):
+        if overlaps and all(value in (overlap_, None) for value in overlaps):
+            raise BadInput(
+                f"all {len(overlaps)} true masks are {word} as they are read, and a score would say nothing: see "
+                "davis-exp data check, and say by --masks (of a run: data.masks) what marks the object"
+            )
+
+
 def baselines(sequences: List[Sequence], *, workers: int = 2) -> dict[str, float | None]:
     """Contest score on labelled sequences of two predictions that look at no frame.
 
     `everything` is foreground throughout; `centre ellipse` fills half the height and half the width.
     """
-    truth = Truth()
+    truth, sequences = Truth(), [with_masks(sequence) for sequence in sequences]
 
     def evaluate(task: tuple[Sequence, int]) -> list[float | None]:
-        target = truth.mask(*task)
-        return [_iou(mask, target) for mask in _trivial(target.shape)]
+        target, void = truth.annotation(*task)
+        return [_iou(mask.without(void), target) for mask in _trivial(target.shape)]
 
     total = sum(len(sequence) for sequence in sequences)
     return _baseline_scores(ordered(evaluate, _frames(sequences), total, workers))
@@ -149,6 +177,17 @@ def _instabilities(
 def _summary(sequences: List[Sequence], frames: list[FrameScores]) -> dict[str, Any]:
     remaining = iter(frames)
     return summary({s.name: (list(s.frame_ids), list(islice(remaining, len(s)))) for s in sequences})
+
+
+def _without_ends(content: dict[str, Any]) -> dict[str, Any]:
+    """What is left of a summary of frames without the first and last of each sequence: `davis2016` takes the others."""
+    return {
+        "davis2016": content["all_frames"],
+        "sequences": {
+            name: {"davis2016": own["all_frames"], "frames": own["frames"]}
+            for name, own in content["sequences"].items()
+        },
+    }
 
 
 @lru_cache(maxsize=8)

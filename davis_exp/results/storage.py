@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from davis_exp.utils.errors import BadInput, quoted
+from davis_exp.utils.names import hidden
 
 MAX_MEMBERS = 200_000
 MAX_DIRECTORY = 2**25  # bytes of a zip's table of contents
@@ -102,7 +103,7 @@ class Archive:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
             raise BadInput(f"{path} is not a readable zip file: {error}") from error
-        members = [member for member in self._zip.infolist() if not member.is_dir()]
+        members = [m for m in self._zip.infolist() if not m.is_dir() and not hidden(m.filename)]
         names = [member.filename for member in members]
         prefix = _wrapper(names)
         self._members = {

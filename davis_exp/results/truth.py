@@ -10,21 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from davis_exp.data import png
 from davis_exp.data.sequences import Sequence
-from davis_exp.data.sources.files import FileSequence, foreground
 from davis_exp.metrics.bits import Bits
-from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput
 
-READ_AS = "rounded"  # how masks are made binary: packed ones that were kept otherwise must not be found
+READ_AS = 2  # how masks are made binary: packed ones that were kept otherwise must not be found
 
 
 class Truth:
     """True masks of sequences, one frame at a time.
 
     With a `folder`, `prepare` keeps the packed masks of each sequence there in a file, which later scorings
-    map into memory instead of decoding images; a file is left aside once its masks change.
+    map into memory instead of decoding images; a file is left aside once its masks change. Sequences with void pixels
+    are not kept.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -47,12 +45,13 @@ class Truth:
         except OSError as error:
             raise BadInput(f"cannot keep packed masks in {self.folder}: {error}") from error
 
-    def mask(self, sequence: Sequence, i: int) -> Bits:
-        """Mask of frame `i`. Raises BadInput if the sequence is unlabelled or the mask unreadable."""
+    def annotation(self, sequence: Sequence, i: int) -> tuple[Bits, Bits | None]:
+        """Mask of frame `i`, and which pixels are not judged, if any. Raises BadInput if unlabelled or unreadable."""
         kept = self._kept.get(sequence.name)
         if kept is not None:
-            return Bits(kept[i], sequence.size[1])
-        return _read(sequence, i)
+            return Bits(kept[i], sequence.size[1]), None
+        mask = sequence.annotation(i)
+        return Bits.of(mask.inside), None if mask.void is None else Bits.of(mask.void)
 
     def _keep(self, sequence: Sequence) -> np.ndarray | None:
         """The kept masks of a sequence (N, H, ceil(W / 64)); None if its frames are not all of one size."""
@@ -68,8 +67,8 @@ class Truth:
         try:
             packed = np.lib.format.open_memmap(part, "w+", np.uint64, shape)
             for i in range(len(sequence)):
-                mask = _read(sequence, i)
-                if mask.shape != sequence.size:
+                mask, void = self.annotation(sequence, i)
+                if mask.shape != sequence.size or void is not None:
                     return None
                 packed[i] = mask.words
             packed.flush()
@@ -79,20 +78,10 @@ class Truth:
         return np.load(path, mmap_mode="r")
 
 
-def _read(sequence: Sequence, i: int) -> Bits:
-    if isinstance(sequence, FileSequence) and sequence.masks is not None:
-        path = sequence.masks[i]
-        with suppress(
-            BadInput, OSError
-        ):  # what is not an 8-bit grey PNG takes the sequence's own, slower way
-            return Bits.of(foreground(png.decode(given.read_bytes(path, png.MAX_BYTES), str(path))))
-    return Bits.of(sequence.mask(i))
-
-
 def _stamp(sequence: Sequence) -> str:
     """Digest of what a sequence's masks depend on: the files as they are now, or the generator's settings."""
-    parts: list[object] = [READ_AS, sequence.key, sequence.size, sequence.frame_ids]
-    if isinstance(sequence, FileSequence) and sequence.masks is not None:
-        files = [(path, path.stat()) for path in sequence.masks]
-        parts.append([(str(path.resolve()), status.st_size, status.st_mtime_ns) for path, status in files])
+    reading = READ_AS, repr(sequence.mask_reader)
+    parts: list[object] = [reading, sequence.key, sequence.size, sequence.frame_ids]
+    files = [(path, path.stat()) for i in range(len(sequence)) for path in sequence.mask_files(i)]
+    parts.append([(str(path.resolve()), status.st_size, status.st_mtime_ns) for path, status in files])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

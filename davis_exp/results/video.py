@@ -30,17 +30,18 @@ class VideoWriter:
 
     Args:
         path: its suffix (.mp4, .mov, .webm, .gif) chooses the format.
+        aspect: a pixel's width over its height, as it is to be shown.
 
     Raises:
         BadInput: another suffix.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, aspect: Fraction = Fraction(1)) -> None:
         if path.suffix.lower() not in FORMATS:
             raise BadInput(
                 f"{path}: cannot write a {path.suffix or 'nameless'} video; use {', '.join(FORMATS)}"
             )
-        self.path = path
+        self.path, self.aspect = path, aspect
         self._whole = contextlib.ExitStack()
         self._container: Any = None
         self._failure: OSError | None = None
@@ -115,6 +116,7 @@ class VideoWriter:
         self._stream = self._container.add_stream(codec, options=options)
         self._stream.height, self._stream.width = shape[:2]
         self._stream.pix_fmt = pixels
+        self._stream.sample_aspect_ratio = self._stream.codec_context.sample_aspect_ratio = self.aspect
         self._stream.codec_context.time_base = Fraction(1, ticks)
         if pixels == "yuv420p":  # as OpenCV converts; untagged, players take large pictures for BT.709
             self._stream.codec_context.colorspace, self._stream.codec_context.color_range = BT601, LIMITED

@@ -124,7 +124,8 @@ def split_table(root: Path, sequences: Sequence[Any]) -> dict[str, dict[str, str
     base = root.resolve()
     for sequence in sequences:
         for i, index in enumerate(sequence.index):
-            for column, file in (("raw", sequence.frame_file(i)), ("annotation", sequence.mask_file(i))):
+            mask = next(iter(sequence.mask_files(i)), None)
+            for column, file in (("raw", sequence.frame_file(i)), ("annotation", mask)):
                 if file is None and column == "annotation":
                     continue
                 if file is None or not file.resolve().is_relative_to(base):

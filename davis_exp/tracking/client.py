@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+KEPT = re.compile(r"(?:offline-)?run-(?P<when>[0-9_]+)-(?P<id>[\w-]{1,64})")  # the client's folders of runs
+
 
 def mode(wanted: str = "auto") -> str:
     """online, offline or whatever WANDB_MODE says; "auto" is online where there is a key."""
@@ -26,7 +30,7 @@ def start(mode: str, folder: Path, *, patience: float, **wanted: Any) -> "Run":
     """A run that is kept in `folder`/wandb; offline where the server cannot be had online. Says which it is.
 
     `patience` is for how many seconds the server may keep us waiting, now and at the end; `wanted` is for
-    `wandb.init`.
+    `wandb.init`. A folder that holds a run already, of either kind, goes on with it.
     """
     import wandb
 
@@ -45,6 +49,7 @@ def start(mode: str, folder: Path, *, patience: float, **wanted: Any) -> "Run":
             log.warning("W&B: the server takes no run (%s): going on offline", brief(error))
             wandb.teardown()
             mode = "offline"
+    wanted |= _resumed(folder)
     run = wandb.init(mode=mode, dir=str(folder), settings=_settings(patience), **wanted)  # type: ignore[arg-type]
     if mode == "offline":
         log.info("W&B: offline, to be handed in later by: wandb sync %s", synced(run))
@@ -58,9 +63,7 @@ def online(folder: Path, *, patience: float, **wanted: Any) -> "Run":
     """
     import wandb
 
-    before = None if agent.inside() else _run_in(folder)
-    if before or agent.inside():
-        wanted |= {"resume": "allow"} | ({"id": before} if before else {})
+    wanted |= _resumed(folder)
     return wandb.init(mode="online", dir=str(folder), settings=_settings(patience), **wanted)
 
 
@@ -94,12 +97,17 @@ def finish(run: "Run", code: int) -> None:
         )
 
 
-def synced(run: "Run") -> Path:
-    """The folder that `wandb sync` is given for `run`."""
-    return Path(run.dir).parent
+def synced(run: "Run") -> str:
+    """What `wandb sync` is given for `run`, as it can be pasted: its folder, and the offline ones that it goes on with."""
+    own = Path(run.dir).parent
+    before = [path for path in own.parent.glob("offline-run-*") if path.name.endswith(f"-{run.id}")]
+    return shlex.join(sorted({str(own), *map(str, before)}))
 
 
-def _run_in(folder: Path) -> str | None:
-    """The id of the run that was last kept in `folder` while online."""
-    kept = sorted((folder / "wandb").glob("run-*-*"))
-    return kept[-1].name.split("-", 2)[2] if kept else None
+def _resumed(folder: Path) -> dict[str, str]:
+    """What has `wandb.init` go on with the run that an agent names, or that was last kept in `folder`; else nothing."""
+    if agent.inside():
+        return {"resume": "allow"}
+    kept = [found for path in (folder / "wandb").glob("*") if (found := KEPT.fullmatch(path.name))]
+    last = max(kept, key=lambda found: found["when"], default=None)
+    return {"resume": "allow", "id": last["id"]} if last else {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import Sequence, with_masks
 from davis_exp.results.check import defects, refuse
 from davis_exp.results.reader import Results
 from davis_exp.results.scoring import score
@@ -197,7 +197,7 @@ def _table(submission: Submission) -> "Table":
 
     results = submission.results
     table = wandb.Table(columns=[*COLUMNS])
-    for sequence in submission.sequences:
+    for sequence in map(with_masks, submission.sequences):
         ious = submission.scored["sequences"][sequence.name]["raw"]["iou"]
         for i, index in enumerate(sequence.index):
             content = results.storage.read(results.paths[index], artifacts.RESULT_LIMIT)

@@ -43,7 +43,8 @@ class SegmentationTask(pl.LightningModule):
         config: the whole resolved config, plain containers: it makes the checkpoint self-contained.
 
     Batches are {"frames": uint8 (B,T,3,H,W), "masks": uint8 (B,T,1,H,W)}, with "motion" like the frames where the
-    model needs it, or with stored "features" (B,T,C,h,w) per level in the frames' place; validation and test receive
+    model needs it, or with stored "features" (B,T,C,h,w) per level in the frames' place; where "annotated" (B,T) is
+    false, a frame has no mask and counts for nothing. Validation and test receive
     `Sequence` objects. `mask_sink`, when set, is given every mask of a test.
     """
 
@@ -103,6 +104,11 @@ class SegmentationTask(pl.LightningModule):
             frames = batch["frames"].float().div_(255)
             motion = batch["motion"].float().div_(255) if "motion" in batch else None
             prediction, _ = self.model(frames, motion)
+        if "annotated" in batch and not batch["annotated"].all():
+            there = batch["annotated"]
+            # one clip of all frames that have a mask: a loss is a mean over frames
+            prediction, masks = prediction.map(lambda logits: logits[there][None]), masks[there][None]
+            frames = None if frames is None else frames[there][None]
         assert self.loss is not None
         try:
             loss = self.loss(prediction, masks, frames)
@@ -180,7 +186,7 @@ class SegmentationTask(pl.LightningModule):
         for group in optimizer.param_groups:
             if group["name"] == "encoder":
                 group["lr"] *= self.encoder_lr_factor
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = max(1, int(self.trainer.estimated_stepping_batches))  # trainer.max_steps=0 takes none
         with refusing("scheduler"):
             scheduler = self.scheduler(optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -193,7 +199,11 @@ class SegmentationTask(pl.LightningModule):
     def validation_step(self, sequence: Sequence | None, batch_idx: int) -> None:
         if sequence is None:  # other ranks have one more
             return
-        scores = [jaccard(confidence >= 128, sequence.mask(i) > 0) for i, confidence in self._masks(sequence)]
+        scores = []
+        for i, confidence in self._masks(sequence):
+            if i in sequence.annotated:
+                truth = sequence.annotation(i)
+                scores.append(jaccard(truth.judged(confidence >= 128), truth.inside))
         self._val_j.append(float(np.mean(scores)))
 
     def on_validation_epoch_end(self) -> None:

@@ -1,4 +1,4 @@
-"""The two ways a run is refused. Each prints as one line and ends the program with its own exit code."""
+"""The ways a run is refused. Each prints as one line and ends the program with its own exit code."""
 
 import errno
 import os
@@ -13,8 +13,13 @@ class BadInput(Exception):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        # A data loader's worker hands an exception on with its whole traceback as the message: keep our line of it.
-        super().__init__(message.strip().rsplit("davis_exp.utils.errors.BadInput: ")[-1])
+        super().__init__(first_said(message))
+
+
+class Incomplete(BadInput):
+    """A part of what was given is missing; what there is of it was used, and is kept (exit code 1)."""
+
+    exit_code = 1
 
 
 class OverBudget(BadInput):
@@ -40,12 +45,16 @@ class CannotWrite(Exception):
 
     exit_code = 1
 
+    def __init__(self, message: str) -> None:
+        super().__init__(first_said(message))
+
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WRITING = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 PART = re.compile(
     r"(^|/)\.([^/]+?)\.[0-9a-f]{8}\.part(\.\w+)?(?=/|$)"
 )  # utils/written: what will be called \2
+HANDED_ON = "Original Traceback (most recent call last):"
 SHARED = re.compile(r"shared memory|/dev/shm|killed by signal: Bus error|/torch_\d+_\d+")
 
 
@@ -91,7 +100,17 @@ def quoted(name: object) -> str:
     return text if len(text) <= 120 else f"{text[:100]}…{text[-16:]}"
 
 
+def first_said(message: str) -> str:
+    """A message as it was before a loader's process handed it on with its whole traceback around it."""
+    if HANDED_ON not in message:
+        return message.strip()
+    *_, said = re.split(
+        r"\n  [^\n]*(?=\n\S)", message.rstrip()
+    )  # what follows the last line of the traceback
+    return re.sub(r"^\s*[\w.]+(: |$)", "", said).strip()
+
+
 def brief(error: BaseException) -> str:
     """An error of another library's as a short line."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(first_said(str(error)).split()) or type(error).__name__
     return text if len(text) <= 160 else f"{text[:157]}…"

@@ -241,7 +241,8 @@ def cases(scratch: Path) -> Iterator[Case]:
             continue
         yield Case("unusual but whole", "predict", predict(inputs / name, "held"))
 
-    from davis_exp.data.sources.files import read_frame, read_mask
+    from davis_exp.data.frames import read_frame
+    from davis_exp.data.masks import MaskReader
     from davis_exp.data.sources.video import VideoSequence
 
     clip = scratch / "mutated.mp4"
@@ -274,4 +275,6 @@ def cases(scratch: Path) -> Iterator[Case]:
         return name
 
     yield mutations("mutated", "reader of frames", picture, lambda: read_frame(current[0]), scratch)
-    yield mutations("mutated", "reader of masks", picture, lambda: read_mask(current[0]), scratch)
+    yield mutations(
+        "mutated", "reader of masks", picture, lambda: MaskReader().read(current[0]).inside, scratch
+    )

@@ -18,6 +18,15 @@ COUNTS = {
     "zoo_people": (3 + 4 + 4, 1, 2),
     "zoo_crowd": (3 + 4 + 4, 1, 2),
     "crowd": (3, 1, 1),
+    "davis2017": (1, 1, 1),
+    "davis2017_each": (2, 2, 2),  # two objects in each
+    "youtube_vos": (1, 1, 1),
+    "youtube_vos_each": (2, 2, 2),
+    "fbms": (1, 1, 1),
+    "segtrack_v2": (2, 1, 1),
+    "youtube_objects": (2, 1, 1),
+    "pairs": (3, 1, 1),
+    "folders": (1, 1, 1),
 }  # to train on, held out, to test on
 LOADING = ("data.workers=0", "data.size=[32,64]", "data.batch_size=3", "data.clip_length=5")
 
@@ -27,7 +36,7 @@ def options(group):
 
 
 @pytest.fixture(scope="session")
-def roots(tmp_path_factory):
+def roots(tmp_path_factory, layouts):
     """`data` overrides that give each option a small data set of its layout; the key is the option's name."""
     folder = tmp_path_factory.mktemp("data")
     source = GeneratedSource(train=4, test=2, length=5, height=32, width=48)
@@ -39,6 +48,10 @@ def roots(tmp_path_factory):
             Image.fromarray(picture).save(folder / "stills" / name / f"{sequence.name}.png")
     mixed = [f"data.parts.davis.source.root={davis}", f"data.parts.images.source.root={folder / 'stills'}"]
     return {
+        **{
+            name: [f"data.root={root}", "data.holdout=1", "data.clips_per_epoch=3"]
+            for name, root in layouts.items()
+        },
         "davis": [f"data.root={davis}"],
         "contest": [
             f"data.root={write_contest(train, folder / 'train')}",

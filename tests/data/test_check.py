@@ -13,8 +13,8 @@ from PIL import Image
 
 from davis_exp.cli import main
 from davis_exp.data.check import contents, survey
+from davis_exp.data.masks import MaskReader
 from davis_exp.data.sources import open_source
-from davis_exp.data.sources.files import read_mask
 from davis_exp.utils.errors import BadInput
 
 SIZE = (40, 60)
@@ -145,11 +145,11 @@ IMAGES = {
     "soft": (ramp, "bus/00002.png is soft: it holds 77 too"),
     "dim": (
         lambda r: Image.fromarray(shape(value=38)).save(r / MASK.format(2)),
-        "bus/00002.png holds nothing brighter than 38, and counts as empty: write 255",
+        "bus/00002.png is a mask of 0 and 38: save",
     ),
-    "coloured": (in_colour, "bus/00002.png is in colour, of which only the brightness counts"),
+    "coloured": (in_colour, "bus/00002.png is a colour image (RGB): save"),
     "objects": (two_objects, "bus/00002.png is a palette mask of several objects, which count as one"),
-    "in alpha": (alpha, "bus/00002.png has an alpha channel that is not even"),
+    "in alpha": (alpha, "bus/00002.png has its object in the alpha channel: save"),
     "mask size": (
         lambda r: Image.fromarray(shape((20, 30))).save(r / MASK.format(2)),
         "bus/00002.png is 30x20 where its frame is 60x40: write it at that size",
@@ -157,6 +157,13 @@ IMAGES = {
     "frame sizes": (
         lambda r: [picture(9, (20, 30)).save(r / FRAME.format(i)) for i in (1, 2)],
         "bus: 00001.jpg, 00002.jpg is 30x20 where the other frames are 60x40",
+    ),
+    "animated frame": (
+        lambda r: [
+            (r / FRAME.format(2)).unlink(),
+            picture().save(r / FRAME.format(2), "png", save_all=True, append_images=[picture(1)]),
+        ],
+        "frame JPEGImages/480p/bus/00002.jpg is an animation of 2 pictures",
     ),
     "truncated frame": (
         lambda r: cut(r / FRAME.format(2)),
@@ -231,10 +238,6 @@ DAVIS = {
     "no number": (
         lambda r: picture().save(r / "JPEGImages/480p/bus/cover.jpg"),
         "bus/cover.jpg has no number",
-    ),
-    "hidden": (
-        lambda r: shutil.copy(r / FRAME.format(2), r / "JPEGImages/480p/bus/._00002.jpg"),
-        "JPEGImages/480p/bus/._00002.jpg is hidden",
     ),
     "mask of another format": (
         lambda r: (r / MASK.format(2)).rename(r / MASK.format(2).replace("png", "jpg")),
@@ -416,6 +419,28 @@ def test_a_pair_of_tables(contest, capsys, tmp_path):
     assert named(lines, "test/paths.json: raw: index 2 is null")
 
 
+def test_what_other_systems_leave_behind_is_no_finding(davis, capsys):
+    for name in (FRAME.format(2), MASK.format(2), "ImageSets/2016/train.txt"):
+        path = davis / name
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7\xff")
+    (davis / "JPEGImages/.DS_Store").write_bytes(b"x")
+    assert check(davis, capsys) == (0, [])
+
+
+@pytest.mark.parametrize("name", ["frame_{}_v2", "bear.cam1.{}", "IMG 2024 {}", "{}"])
+def test_frames_are_counted_by_the_number_that_changes(davis, capsys, name):
+    for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        folder = davis / kind / "480p/bus"
+        for i in range(5, -1, -1):
+            (folder / f"{i:05d}.{suffix}").rename(folder / f"{name.format(i + 7)}.{suffix}")
+    assert check(davis, capsys) == (0, [])
+    (davis / f"JPEGImages/480p/bus/{name.format(9)}.jpg").unlink()
+    (davis / f"Annotations/480p/bus/{name.format(9)}.png").unlink()
+    code, lines = check(davis, capsys)
+    assert code == 2
+    assert len(named(lines, "frames are missing from the numbering")) == 1
+
+
 def test_even_steps_and_other_beginnings_are_no_gaps(davis, capsys):
     for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
         folder = davis / kind / "480p/bus"
@@ -436,8 +461,9 @@ def test_fix_keeps_the_meaning_or_keeps_out(name, davis, capsys):
     """What can be repaired reads as before and is clean then; everything else is left as it is, byte for byte."""
     IMAGES[name][0](davis)
     files = {path: path.read_bytes() for path in davis.rglob("*.*")}
-    repaired = name in ("LA", "palette", "RGB", "RGBA", "one bit", "sixteen bits", "0/1", "0 and 200", "JPEG")
-    before = read_mask(davis / MASK.format(2)) if repaired else None
+    of_one_object = ("LA", "palette", "RGB", "RGBA", "one bit", "sixteen bits", "0/1", "0 and 200", "JPEG")
+    repaired = name in (*of_one_object, "dim", "coloured", "in alpha")
+    before = MaskReader().read(davis / MASK.format(2)).inside if repaired else None
     code, lines = check(davis, capsys, "--fix")
     assert code == (0 if repaired else 2)
     assert len(named(lines, "fixed: ")) == repaired

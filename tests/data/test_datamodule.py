@@ -73,7 +73,6 @@ def test_loading_is_what_the_yaml_holds():
         ("batch_size", 0),
         ("batch_size", True),
         ("workers", -1),
-        ("holdout", 0),
         ("holdout", 1.5),
         ("holdout", -0.1),
         ("holdout_seed", None),
@@ -335,3 +334,17 @@ def test_contest_data_without_a_test_root_is_tested_on_its_holdout(davis_folder,
     assert len(data.test_sequences) == 1
     assert len(caplog.records) == 1
     assert np.ptp([len(s) for s in data.train_sequences]) == 0
+
+
+def test_nothing_is_held_out_where_nothing_is_to_be(ten, caplog):
+    class Both(Source):
+        def sequences(self, stage):
+            return ten
+
+    data = module(Both(), holdout=0)
+    data.setup(None)
+    assert (len(data.train_sequences), data.val_sequences, len(data.test_sequences)) == (10, [], 10)
+    assert "10 of 10 test clips are in the training data, and none is held out" in caplog.text
+    with pytest.raises(BadInput, match=r"data\.fold=1: there are no folds"):
+        module(Both(), holdout=0, fold=1).setup("fit")
+    assert split_holdout(ten[:1], 0, 0) == (ten[:1], [])

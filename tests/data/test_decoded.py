@@ -72,7 +72,7 @@ def test_at_their_own_size_frames_and_masks_are_exact(files, store, where):
     for name in ("name", "index", "frame_ids", "labelled", "still", "key", "size"):
         assert getattr(kept, name) == getattr(files(), name)
     assert kept.frame_file(2) == files().frame_file(2)
-    assert kept.mask_file(2) == files().mask_file(2)
+    assert kept.mask_files(2) == files().mask_files(2)
 
 
 def test_larger_ones_are_kept_as_small_as_still_fills_the_size_asked_for(files, store):

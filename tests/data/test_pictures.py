@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from davis_exp.data.frames import image_size, read_frame
+from davis_exp.data.masks import MaskReader
 from davis_exp.data.pictures import MAX_PIXELS
-from davis_exp.data.sources.files import image_size, read_frame, read_mask
 from davis_exp.data.sources.video import open_input
 from davis_exp.utils.errors import BadInput
 
@@ -40,7 +41,7 @@ def test_only_files_are_read(tmp_path):
         ("folder", "folder"),
         ("desert", "larger than"),
     ):
-        for read in (read_frame, read_mask, image_size):
+        for read in (read_frame, MaskReader().read, image_size):
             with pytest.raises(BadInput, match=rf"{name}\.png cannot be read \(.*{why}"):
                 read(tmp_path / f"{name}.png")
     with pytest.raises(BadInput, match="is no file that can be read"):

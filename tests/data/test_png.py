@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from davis_exp.data import png
-from davis_exp.data.sources.files import foreground
+from davis_exp.data.shades import foreground
 from davis_exp.utils.errors import BadInput
 
 

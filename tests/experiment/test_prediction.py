@@ -118,7 +118,7 @@ def test_an_odd_width_is_padded_in_the_video_only(checkpoint, tmp_path):
 
 
 def test_pictures_are_taken_in_natural_order(tmp_path):
-    for name in ("10.png", "9.png", "a.txt"):
+    for name in ("10.png", "9.png", "a.txt", "._9.png"):
         Image.fromarray(picture(0, 8, 8)).save(tmp_path / name, format="png")
     (sequence,) = open_input(tmp_path)
     assert [path.name for path in sequence.frames] == ["9.png", "10.png"]
@@ -231,13 +231,46 @@ def test_opening_does_not_hold_the_file(tmp_path):
 
 def test_a_video_that_breaks_off_keeps_the_masks_so_far(checkpoint, tmp_path, capsys):
     damaged(clip := write(tmp_path / "clip.mp4", count=60), 30, 59)
-    assert main(["predict", str(checkpoint), str(clip), "-o", str(tmp_path / "out")]) == 2
+    assert main(["predict", str(checkpoint), str(clip), "-o", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err.strip()
     assert "clip.mp4 cannot be decoded after frame" in said
     assert "\n" not in said
     assert (
         25 <= len(masks(tmp_path / "out")) <= 30 + 24
     )  # a second may be missing, and frames wait to be drawn
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_video_cut_off_keeps_what_there_is_and_says_what_was_promised(checkpoint, tmp_path, capsys, alone):
+    noise = np.random.default_rng(0).integers(0, 256, (72, 120, 3), np.uint8)
+    clip = tmp_path / "clip.mp4"
+    with av.open(str(clip), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.height, stream.width, stream.pix_fmt = 72, 120, "yuv420p"
+        for i in range(40):
+            frame = np.ascontiguousarray(np.roll(noise, i, axis=1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    out = tmp_path / ("over.mp4" if alone else "out")
+    assert main(["predict", str(checkpoint), str(clip), "-o", str(out)]) == 1
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    found = len(decoded(out if alone else out / "overlay.mp4"))
+    assert f"clip.mp4 breaks off: {found} frames of the 40 that it announces are there" in said
+    assert 5 < found < 40
+    assert alone or len(masks(out)) == found
+
+
+def test_an_overlay_has_the_pixels_of_its_video(checkpoint, tmp_path):
+    clip = tmp_path / "wide.mp4"
+    with VideoWriter(clip, Fraction(4, 3)) as video:
+        for i in range(3):
+            video.add(picture(i, 72, 120), Fraction(i, 24))
+    assert main(["predict", str(checkpoint), str(clip), "-o", str(tmp_path / "out")]) == 0
+    assert {mask.shape for mask in masks(tmp_path / "out")} == {(72, 120)}
+    with av.open(str(tmp_path / "out/overlay.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
 
 
 def test_real_frames(checkpoint, davis_root, tmp_path):
@@ -396,3 +429,68 @@ def test_600_frames_take_the_memory_of_60(checkpoint, tmp_path):
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert peak(600) <= 1.1 * peak(60)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.glob("*.png"))
+
+
+def test_masks_are_called_as_their_frames_are(checkpoint, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for name in ("0001", "0005", "0010", "x_11"):
+        Image.fromarray(picture(0, 40, 56)).save(folder / f"{name}.jpg")
+    command = ["predict", str(checkpoint), str(folder), "-o"]
+    assert main([*command, str(tmp_path / "own"), "--cutout"]) == 0
+    own = ["0001.png", "0005.png", "0010.png", "x_11.png"]
+    assert names(tmp_path / "own/masks") == names(tmp_path / "own/cutout") == own
+    assert main([*command, str(tmp_path / "half"), "--every", "2"]) == 0
+    assert names(tmp_path / "half/masks") == ["0001.png", "0010.png"]
+    assert main([*command, str(tmp_path / "numbered"), "--video-masks"]) == 0
+    assert names(tmp_path / "numbered/masks") == [f"{i:05d}.png" for i in range(4)]
+
+
+def test_masks_of_a_video_have_the_numbers_of_its_frames(checkpoint, tmp_path):
+    clip = write(tmp_path / "clip.mp4", count=7)
+    command = ["predict", str(checkpoint), str(clip), "--every", "3", "-o"]
+    assert main([*command, str(tmp_path / "own")]) == 0
+    assert names(tmp_path / "own/masks") == ["00000.png", "00003.png", "00006.png"]
+    assert main([*command, str(tmp_path / "numbered"), "--video-masks"]) == 0
+    assert names(tmp_path / "numbered/masks") == ["00000.png", "00001.png", "00002.png"]
+
+
+def test_two_frames_of_one_name_are_not_written_over_each_other(checkpoint, tmp_path, capsys):
+    (tmp_path / "frames").mkdir()
+    for name in ("a.jpg", "a.png"):
+        Image.fromarray(picture(0, 40, 56)).save(tmp_path / "frames" / name)
+    command = ["predict", str(checkpoint), str(tmp_path / "frames"), "-o", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "frames: two frames are called a" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--video-masks"]) == 0
+
+
+def test_score_finds_what_predict_wrote(checkpoint, layouts, tmp_path, capsys):
+    """Of a data set with several sequences, with frames' own names; and of one sequence, by its folder's name."""
+    root = layouts["segtrack_v2"]
+    assert main(["predict", str(checkpoint), str(root), "-o", str(tmp_path / "out")]) == 0
+    assert names(tmp_path / "out/bmx/masks") == [f"bmx_{i:05d}.png" for i in range(4)]
+    assert main(["score", str(tmp_path / "out"), str(root)]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                str(checkpoint),
+                f"fbms:{layouts['fbms']}",
+                "-o",
+                str(tmp_path / "dogs01"),
+                "--every",
+                "4",
+            ]
+        )
+        == 0
+    )
+    assert names(tmp_path / "dogs01/masks") == ["dogs01_0001.png", "dogs01_0005.png"]
+    capsys.readouterr()
+    assert main(["score", str(tmp_path / "dogs01"), str(layouts["fbms"])]) == 0, "all that have a true mask"
+    assert "dogs01" in capsys.readouterr().out

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from davis_exp.launch import status
+from davis_exp.config import conf_dir
+from davis_exp.launch import runs, status
 from davis_exp.launch.hydra import run_hydra
 from davis_exp.utils.errors import BadInput
 
@@ -126,6 +128,10 @@ def test_who_asks_for_the_full_error_gets_it(app: Run, act: str) -> None:
         (["+sede=3"], "sede: no such key; did you mean 'seed'? There are: "),
         (["seed=1,2"], "seed=1,2: several values; add -m to sweep over them, or write seed=[1,2] for a list"),
         (["name=["], "cannot read 'name=[': quote the value, twice for the shell: 'name=\"[\"'"),
+        (
+            ["name=it's"],
+            """cannot read 'name=it's': quote the value, twice for the shell: 'name="it'"'"'s"'""",
+        ),
         (["name='x'y"], "cannot read 'name='x'y': "),
         (["train"], "'train' is no override: write KEY=VALUE or GROUP=OPTION"),
         (["name=a/b"], "name: 'a/b' cannot be a folder's name; give name=… without slashes"),
@@ -155,6 +161,28 @@ def test_looking_at_a_config_makes_no_folder(app: Run, tmp_path: Path, arguments
     assert (done.returncode, done.stderr) == (0, "")
     assert "demo" in done.stdout
     assert list((tmp_path / "cwd").iterdir()) == []
+
+
+def test_no_config_name_has_anything_written_beside_the_runs(app: Run, tmp_path: Path) -> None:
+    """Not one that says `hydra.run.dir: .`, as `budget` does, nor one that says nothing of where runs are kept."""
+    cwd = tmp_path / "cwd"
+    (cwd / "mine").mkdir()
+    (cwd / "mine/here.yaml").write_text(
+        "defaults: [train, _self_]\nhydra:\n  run:\n    dir: .\n  output_subdir: null\n"
+    )
+    (cwd / "mine/own.yaml").write_text(
+        "defaults: [_self_, {encoder: a}]\nname: own\nresume: null\nseed: 3\ntask: {act: pass, rank: null}\n"
+    )
+    for config in ("here", "own"):
+        done = app("--config-dir", "mine", "--config-name", config)
+        assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in cwd.iterdir()) == ["mine", "runs"]
+    assert [status.read(folder)["state"] for folder in cwd.glob("runs/*/*")] == ["finished", "finished"]
+
+
+def test_where_runs_are_kept_is_said_once() -> None:
+    found = yaml.safe_load((conf_dir() / "_run.yaml").read_text())
+    assert (found["run"]["dir"], found["sweep"]["subdir"]) == (runs.RUN_DIR, runs.JOB_DIR)
 
 
 def test_options_and_overrides_mix_in_any_order(app: Run) -> None:

@@ -1,12 +1,13 @@
 """Text in and out of Hydra's grammar of overrides, as Hydra and OmegaConf read it."""
 
 import random
+import shlex
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from davis_exp.launch.quoting import plain_value, quoted_value
+from davis_exp.launch.quoting import pasted, plain_value, quoted_value
 
 ODD = "a b,=[]{}'\"()$\\/:.1-+#é*%~"
 
@@ -46,3 +47,11 @@ def test_a_plain_path_stays_readable(path: str) -> None:
 )
 def test_what_users_write_is_read_as_hydra_reads_it(written: str, text: str) -> None:
     assert plain_value(written) == text
+
+
+@pytest.mark.parametrize("text", ["it's", 'a$b"c', "a b", "${x}", "-x", "plain", "é,[1]=2", "a\\'b"])
+def test_what_is_to_be_pasted_arrives_through_the_shell_and_hydra(text: str) -> None:
+    (word,) = shlex.split(pasted("name", text))
+    key, _, written = word.partition("=")
+    assert key == "name"
+    assert as_read(written) == text

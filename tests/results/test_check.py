@@ -361,7 +361,6 @@ BROKEN_PLAIN = {
     "missing frame": (lambda f: (f / "bus/00001.png").unlink(), "bus/00001.png is missing"),
     "extra frame": (lambda f: (f / "bus/00009.png").write_bytes(good), "bus/00009.png is extra"),
     "missing sequence": (lambda f: shutil.rmtree(f / "swan"), "swan/00000.png is missing"),
-    "palette": (lambda f: (f / "bus/00001.png").write_bytes(pil("P")), "bus/00001.png is a palette mask"),
     "size": (lambda f: (f / "bus/00001.png").write_bytes(png.encode(MASK[:9])), "bus/00001.png is 70x9"),
     "link": (
         lambda f: link(f / "bus/00001.png", "/etc/passwd"),

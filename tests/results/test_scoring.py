@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from davis_exp.data.masks import MaskReader
 from davis_exp.data.sequences import Sequence
-from davis_exp.data.sources.files import FileSequence, read_mask
+from davis_exp.data.sources.files import FileSequence
 from davis_exp.metrics.boundary import boundary, boundary_f
 from davis_exp.metrics.jaccard import jaccard
 from davis_exp.metrics.statistics import statistics
@@ -106,8 +107,8 @@ def write(folder, clip, maps):
 
 
 def test_the_threshold_lies_between_127_and_128(tmp_path):
-    clip = Clip("a", [np.ones((4, 4))] * 2)
-    results = write(tmp_path / "r", clip, [np.full((4, 4), 127, np.uint8), np.full((4, 4), 128, np.uint8)])
+    clip = Clip("a", [np.tri(4)] * 2)
+    results = write(tmp_path / "r", clip, [np.uint8(127 + i) * np.tri(4, dtype=np.uint8) for i in (0, 1)])
     assert score(results, [clip])["sequences"]["a"]["raw"]["iou"] == [0.0, 1.0]
 
 
@@ -121,12 +122,11 @@ def test_both_empty_is_left_out_of_the_contest_only(tmp_path):
     assert scored["sequences"]["a"]["raw"]["J"] == [1.0, 0.0, 1.0]
 
 
-def test_everything_excluded(tmp_path):
-    clip = Clip("a", [np.zeros((6, 6))] * 3)
-    scored = score(write(tmp_path / "r", clip, [np.zeros((6, 6))] * 3), [clip])
-    assert scored["contest"] == {"segmentation_metric": None, "mean_iou": None, "frames": 0, "excluded": 3}
-    assert scored["all_frames"]["J"]["mean"] == 1.0
-    assert "3 frames without any object" in score_table(scored)
+@pytest.mark.parametrize(("value", "word"), [(0, "empty"), (1, "full")])
+def test_a_truth_of_which_nothing_was_understood_gives_no_score(tmp_path, value, word):
+    clip = Clip("a", [np.full((6, 6), value)] * 3)
+    with pytest.raises(BadInput, match=f"all 3 true masks are {word}.*--masks"):
+        score(write(tmp_path / "r", clip, [np.zeros((6, 6))] * 3), [clip])
 
 
 def test_index_10_comes_after_index_2(tmp_path):
@@ -213,7 +213,7 @@ def test_kept_truth_gives_the_same_score_and_is_used(tmp_path, make_results, seq
     results = Results.open(make_results(noisy))
     expected = score(results, sequences)
     assert score(results, sequences, truth=Truth(tmp_path / "kept")) == expected
-    monkeypatch.setattr("davis_exp.results.truth._read", None)  # nothing decodes a mask any more
+    monkeypatch.setattr(FileSequence, "annotation", None)  # nothing decodes a mask any more
     assert score(results, sequences, truth=Truth(tmp_path / "kept")) == expected
 
 
@@ -271,11 +271,16 @@ def test_truth_is_read_as_training_reads_it(tmp_path, name):
     path.parent.mkdir()
     ODD_MASKS[name].save(path)
     clip = FileSequence("clip", "clip", [path], [path])
-    expected = read_mask(path).astype(bool)
-    assert np.array_equal(Truth().mask(clip, 0).unpack(), expected)
     kept = Truth(tmp_path / "kept")
+    if name == "soft with alpha":
+        for truth in (Truth(), kept):
+            with pytest.raises(BadInput, match="a mask in its colours and another in its alpha"):
+                truth.annotation(clip, 0)
+        return
+    expected = MaskReader().read(path).inside.astype(bool)
+    assert np.array_equal(Truth().annotation(clip, 0)[0].unpack(), expected)
     kept.prepare([clip])
-    assert np.array_equal(kept.mask(clip, 0).unpack(), expected)
+    assert np.array_equal(kept.annotation(clip, 0)[0].unpack(), expected)
 
 
 def test_truth_of_several_sizes(tmp_path):

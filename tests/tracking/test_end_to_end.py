@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,26 @@ def test_offline_first_then_sync_and_submit_deliver_both(server, cli, tiny, cont
     assert done.returncode == 0, done.stdout + done.stderr
     assert contents(server.artifact("tester/davis_exp/net-result")) == results
     assert server.artifact("tester/davis_exp/net-result-submission").type == "submission"
+
+
+def test_an_offline_run_that_is_resumed_is_one_run(server, cli, tiny, tmp_path):
+    """The second part has the first's id, and what it says hands in both."""
+    offline = {"WANDB_MODE": "offline", "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    done = cli("train", "logger=wandb", "name=net", "hydra.run.dir=a run", *tiny, **offline)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = cli("train", "resume='a run'", "trainer.max_steps=3", **offline)
+    assert done.returncode == 0, done.stdout + done.stderr
+    parts = sorted((tmp_path / "a run/wandb").glob("offline-run-*"))
+    assert len(parts) == 2
+    assert len({part.name.rpartition("-")[2] for part in parts}) == 1
+    synced = re.search(r"wandb (sync .*)", done.stdout)
+    assert synced
+    assert shlex.split(synced[1]) == ["sync", *map(str, parts)]
+    command = [str(Path(sys.executable).with_name("wandb")), *shlex.split(synced[1])]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=100, capture_output=True)
+    (run,) = server.runs.values()
+    losses = {row["trainer/global_step"]: row["train/loss"] for row in run.history if "train/loss" in row}
+    assert sorted(losses) == [0, 1, 2]
 
 
 def test_a_server_that_fails_half_way_leaves_a_finished_job_with_its_results(server, cli, tiny, tmp_path):

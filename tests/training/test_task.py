@@ -141,3 +141,34 @@ def test_a_loss_that_is_not_finite_stays_so_and_is_refused_when_next_looked_at(t
     values = [0.5] * (broken - 1) + [float("nan")] * (26 - broken)
     with pytest.raises(BadInput, match=rf"loss is nan at step {step}: .*lower optimizer\.lr"):
         train(values, *settings)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_frames_without_a_mask_count_for_nothing(compose, stored):
+    """The loss, and its gradient, are those of a batch of the other frames alone, whatever stands in their masks."""
+    cfg = compose(*OVERRIDES, "decoder=fpn_light", "encoder=efficientnet_lite0", "budget=none")
+    task = build.build_task(cfg, build.build_model(cfg).eval())
+    made = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (2, 3, 3, 64, 64), generator=made, dtype=torch.uint8)
+    masks = torch.randint(0, 2, (2, 3, 1, 64, 64), generator=made, dtype=torch.uint8)
+    there = torch.tensor([[True, False, False], [False, True, True]])
+
+    def learned(batch):
+        task.zero_grad()
+        batch = dict(batch)
+        if stored:
+            with torch.no_grad():
+                batch["features"] = task.model.encode(batch.pop("frames").float() / 255)
+        loss = task.training_step(batch, 0)
+        loss.backward()
+        return loss.detach(), [p.grad.clone() for p in task.model.decoder.parameters() if p.grad is not None]
+
+    loss, gradients = learned({"frames": frames, "masks": masks, "annotated": there})
+    noise = torch.where(there[..., None, None, None], masks, 1 - masks)
+    again, _ = learned({"frames": frames, "masks": noise, "annotated": there})
+    alone, expected = learned({"frames": frames[there][None], "masks": masks[there][None]})
+    assert loss == again
+    torch.testing.assert_close(loss, alone)
+    torch.testing.assert_close(gradients, expected, rtol=1e-3, atol=1e-6)
+    whole, _ = learned({"frames": frames, "masks": masks, "annotated": torch.ones_like(there)})
+    assert not torch.isclose(whole, loss)

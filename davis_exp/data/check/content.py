@@ -8,8 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from davis_exp.data.check.findings import Finding, Survey, some
-from davis_exp.data.sources.files import INDEXED, foreground, mask_values, opened
+from davis_exp.data.check.findings import Clip, Finding, Survey, some
+from davis_exp.data.frames import check_single
+from davis_exp.data.masks import Mask, MaskReader
+from davis_exp.data.pictures import opened, orientation
+from davis_exp.data.shades import grey_values
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.parallel import Progress, ordered
 
@@ -29,28 +32,40 @@ Size = tuple[int, int]  # height, width
 class _Looked(NamedTuple):
     size: Size | None  # the frame's
     findings: list[Finding]
+    seen: frozenset[int] = frozenset()  # 0, 1: whether the mask has pixels outside, inside the object
 
 
-def contents(survey: Survey, *, workers: int = 2, progress: Progress | None = None) -> Iterator[Finding]:
+def contents(
+    survey: Survey, *, workers: int = 2, progress: Progress | None = None, reader: MaskReader | None = None
+) -> Iterator[Finding]:
     """Decode every frame and mask and yield what is wrong with them; memory holds a few at a time."""
-    pairs = [(*pair, clip.name) for clip in survey.clips for pair in clip.pairs]
+    pairs = [(*pair, clip) for clip in survey.clips for pair in clip.pairs]
+    reader = reader or MaskReader()
 
-    def look(pair: tuple[Path | None, Path | None, str]) -> _Looked:
-        return _look(survey, pair[0], pair[1])
+    def look(pair: tuple[Path | None, Path | None, Clip]) -> _Looked:
+        return _look(survey, *pair, reader)
 
     sizes: dict[Size, list[str]] = defaultdict(list)
+    masks, seen = 0, set[int]()
     looked = ordered(look, pairs, len(pairs), workers, progress)
-    for i, ((frame, _, clip), (size, findings)) in enumerate(zip(pairs, looked, strict=True)):
-        yield from findings
-        if frame is not None and size is not None:
-            sizes[size].append(frame.name)
-        if i + 1 == len(pairs) or pairs[i + 1][2] != clip:
-            yield from _uneven(clip, sizes)
+    for i, ((frame, _, clip), found) in enumerate(zip(pairs, looked, strict=True)):
+        yield from found.findings
+        masks, seen = masks + bool(found.seen), seen | found.seen
+        if frame is not None and found.size is not None:
+            sizes[found.size].append(frame.name)
+        if i + 1 == len(pairs) or pairs[i + 1][2] is not clip:
+            yield from _uneven(clip.name, sizes)
             sizes.clear()
+    if len(seen) == 1:
+        word = "everything" if 1 in seen else "nothing"
+        yield Finding(
+            f"all {masks} masks mark {word}, as they are read",
+            "say by data.masks (or --masks) what marks the object",
+        )
 
 
-def _look(survey: Survey, frame: Path | None, mask: Path | None) -> _Looked:
-    size, findings = None, []
+def _look(survey: Survey, frame: Path | None, mask: Path | None, clip: Clip, reader: MaskReader) -> _Looked:
+    size, findings, seen = None, [], frozenset[int]()
     if frame is not None:
         try:
             size = _decoded_size(frame)
@@ -58,61 +73,69 @@ def _look(survey: Survey, frame: Path | None, mask: Path | None) -> _Looked:
             findings.append(_unreadable(survey, error))
     if mask is not None:
         try:
-            findings += _mask_findings(mask, survey.named(mask), size)
+            of_mask, seen = _of_mask(mask, survey.named(mask), size, clip.reader or reader, bool(clip.reader))
+            findings += of_mask
         except BadInput as error:
             findings.append(_unreadable(survey, error))
-    return _Looked(size, findings)
+    return _Looked(size, findings, seen)
 
 
 def _decoded_size(frame: Path) -> Size:
     """A frame's size. Raises BadInput unless all of the file can be decoded."""
     with opened(frame, "frame") as image:
+        check_single(image, frame)
         size = image.height, image.width
+        if orientation(image) > 4:
+            size = size[::-1]
         image.draft("L", (1, 1))  # a JPEG's whole stream is read, but only an eighth of its size computed
         image.load()
     return size
 
 
-def _mask_findings(path: Path, name: str, size: Size | None) -> Iterator[Finding]:
+def _of_mask(
+    path: Path, name: str, size: Size | None, reader: MaskReader, published: bool
+) -> tuple[list[Finding], frozenset[int]]:
+    """What is wrong with a mask, and which of 0 and 1 it is read as. `published` ones may have any form."""
     with opened(path, "mask") as image:
-        own = image.height, image.width
+        mask = reader.read(path) if published else reader.of(image, f"mask {path}")
+        own = mask.ids.shape[0], mask.ids.shape[1]
         if size is not None and own != size:
-            yield Finding(f"{name} is {_text(own)} where its frame is {_text(size)}", "write it at that size")
-            return
-        values = mask_values(image)
-        inside = values != 0 if image.mode in INDEXED else foreground(values)
-        problem = _lossy(image, values, inside)
-        if problem:
-            yield Finding(f"{name} {problem[0]}", problem[1])
-            return
-        plain = image.mode == "L" and image.format == "PNG"
-        highest = values.max(initial=0)
-        if not plain or highest not in (0, 255):
-            kind = f"{KINDS.get(image.mode, image.mode)}" if image.mode != "L" else f"a {image.format} file"
-            if plain:
-                kind = "a 0/1 mask" if highest == 1 else f"a mask of 0 and {highest}"
-            yield Finding(f"{name} is {kind}", SAVE, mask=path)
-    if not inside.any():
-        yield Finding(f"{name} is empty", "no object is marked in its frame", note=True)
+            what = f"{name} is {_text(own)} where its frame is {_text(size)}"
+            return [Finding(what, "write it at that size")], frozenset()
+        findings = [] if published else list(_form(image, mask, path, name))
+    seen = frozenset(np.unique(mask.inside).tolist())
+    if 1 not in seen:
+        findings.append(Finding(f"{name} is empty", "no object is marked in its frame", note=True))
+    if mask.void is not None:
+        findings.append(
+            Finding(f"{name} has void pixels", "they are no object, and are not judged", note=True)
+        )
+    return findings, seen
 
 
-def _lossy(image: Image.Image, values: np.ndarray, inside: np.ndarray) -> tuple[str, str] | None:
-    """What makes a mask say more, or other things, than what is read from it; None if nothing does."""
-    if image.mode in ("RGB", "RGBA"):
-        red, green, blue = (np.asarray(image.getchannel(band)) for band in "RGB")
-        if not np.array_equal(red, green) or not np.array_equal(red, blue):
-            return "is in colour, of which only the brightness counts", SAVE
-    if image.mode in ("LA", "PA", "RGBA") and np.ptp(np.asarray(image.getchannel("A"))):
-        return "has an alpha channel that is not even, and is ignored", SAVE
-    highest = values.max(initial=0)
-    between = values[(values != 0) & (values != highest)]
-    if between.size and image.mode in INDEXED:
-        return "is a palette mask of several objects, which count as one", f"{SAVE}, if they should"
-    if between.size:
-        return f"is soft: it holds {between[0]} too, and only what is bright counts", SAVE
-    if highest and not inside.any():
-        return f"holds nothing brighter than {highest}, and counts as empty", "write 255 where the object is"
-    return None
+def _form(image: Image.Image, mask: Mask, path: Path, name: str) -> Iterator[Finding]:
+    """What makes a file another than one of 0 and 255, whose meaning everybody agrees on."""
+    kind, plain = KINDS.get(image.mode, image.mode), image.mode == "L" and image.format == "PNG"
+    values = grey_values(image) if image.mode not in ("P", "PA") else None
+    if mask.kind == "soft":
+        assert values is not None
+        between = values[(values != 0) & (values != values.max())][0]
+        yield Finding(f"{name} is soft: it holds {between} too, and only what is bright counts", SAVE)
+        return
+    if len(np.unique(mask.ids[mask.ids != 0])) > 1:
+        many = f"is {kind} of several objects" if not plain else "holds the numbers of several objects"
+        yield Finding(f"{name} {many}, which count as one", f"{SAVE}, if they should")
+        return
+    if mask.void is not None:
+        return
+    if mask.kind == "alpha":
+        yield Finding(f"{name} has its object in the alpha channel", SAVE, mask=path)
+    elif not plain:
+        kind = kind if image.mode != "L" else f"a {image.format} file"
+        yield Finding(f"{name} is {kind}", SAVE, mask=path)
+    elif values is not None and (highest := values.max(initial=0)) not in (0, 255):
+        kind = "a 0/1 mask" if highest == 1 else f"a mask of 0 and {highest}"
+        yield Finding(f"{name} is {kind}", SAVE, mask=path)
 
 
 def _uneven(clip: str, sizes: dict[Size, list[str]]) -> Iterator[Finding]:

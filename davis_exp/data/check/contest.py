@@ -7,10 +7,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from davis_exp.data.check.findings import Clip, Survey, some
+from davis_exp.data.frames import FRAME_SUFFIXES
 from davis_exp.data.sources.contest import TABLE, foreign_folders, parse
-from davis_exp.data.sources.files import FRAME_SUFFIXES, by_number
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
+from davis_exp.utils.names import hidden, natural
 
 MAX_TABLE = 2**26  # bytes: half a million frames
 SHAPE = 'write {"raw": {"0": "<clip>/00000.jpg", …}, "annotation": {…}}'
@@ -119,7 +120,7 @@ def _check_files(folder: Path, where: str, files: Column, found: Survey) -> None
 def _add_clip(where: str, indices: list[int], frames: Column, masks: Column, found: Survey) -> None:
     files = [frames[index] for index in indices]
     found.number(where, dict.fromkeys(files))
-    order = [by_number(file)[0] for file in files]
+    order = [natural(file) for file in files]
     wrong = next((i for i in range(1, len(order)) if order[i] < order[i - 1]), None)
     if wrong is not None:
         found.add(
@@ -148,7 +149,11 @@ def _add_unlisted(table: str, named: set[Path], found: Survey) -> None:
     """Report images in the clips' folders, and in those beside them, that the table does not name."""
     for parent in sorted({path.parent.parent for path in named}):
         for clip in sorted(path for path in parent.iterdir() if path.is_dir()):
-            files = sorted(path for path in clip.iterdir() if path.suffix.lower() in FRAME_SUFFIXES)
+            files = sorted(
+                path
+                for path in clip.iterdir()
+                if path.suffix.lower() in FRAME_SUFFIXES and not hidden(path.name)
+            )
             unlisted = [path.name for path in files if path not in named]
             if unlisted:
                 what = f"{table} does not name {some(unlisted)} of {found.named(clip)}"

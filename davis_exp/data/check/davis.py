@@ -4,10 +4,11 @@ from collections import Counter
 from pathlib import Path
 
 from davis_exp.data.check.findings import Clip, Survey, some
-from davis_exp.data.sources.davis import PREFERRED, entry
-from davis_exp.data.sources.files import FRAME_SUFFIXES, by_number
+from davis_exp.data.frames import FRAME_SUFFIXES
+from davis_exp.data.sources.davis import OF_MASK, PREFERRED, are_lost, entry
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
+from davis_exp.utils.names import hidden, natural
 
 FRAMES, MASKS, LISTS = "JPEGImages", "Annotations", "ImageSets"
 Key = tuple[str, str]  # resolution, sequence
@@ -18,14 +19,14 @@ class _Lists:
 
     def __init__(self) -> None:
         self.frames: dict[Key, set[str]] = {}  # empty: all that there are
-        self.labelled: set[Key] = set()
+        self.labelled: set[tuple[Key, str]] = set()  # frames beside which a mask is named
 
 
 def survey_davis(found: Survey) -> None:
     """Add the clips and findings of the data set at `found.root`."""
     frames, masks = (_folders(found.root / kind) for kind in (FRAMES, MASKS))
     lists = _read_lists(found, frames)
-    for key in sorted(frames | masks):
+    for key in sorted(frames | masks, key=lambda key: (key[0], natural(key[1]))):
         if key not in frames:
             found.add(
                 f"{MASKS}/{_path(key)} has no frames: there is no {FRAMES}/{_path(key)}",
@@ -38,12 +39,14 @@ def survey_davis(found: Survey) -> None:
 
 def _read_lists(found: Survey, there: set[Key]) -> _Lists:
     lists = _Lists()
-    files = sorted(found.root.glob(f"{LISTS}/*/*.txt"))
+    files = sorted([*found.root.glob(f"{LISTS}/*.txt"), *found.root.glob(f"{LISTS}/*/*.txt")])
     if not files:
         found.add(
             f"{LISTS} holds no list", f"write {LISTS}/480p/train.txt and val.txt with one sequence a line"
         )
     for file in files:
+        if hidden(file.name):
+            continue
         listed = _read_list(found, file, lists.labelled)
         if not listed:
             found.add(f"{found.named(file)} lists nothing", "put one sequence on each line, or remove it")
@@ -60,7 +63,7 @@ def _read_lists(found: Survey, there: set[Key]) -> _Lists:
     return lists
 
 
-def _read_list(found: Survey, file: Path, labelled: set[Key]) -> dict[Key, set[str]]:
+def _read_list(found: Survey, file: Path, labelled: set[tuple[Key, str]]) -> dict[Key, set[str]]:
     """Frames by sequence; the resolution is empty, and so are the frames, where whole sequences are listed."""
     try:
         lines = given.read_lines(file)
@@ -70,7 +73,6 @@ def _read_list(found: Survey, file: Path, labelled: set[Key]) -> dict[Key, set[s
     listed: dict[Key, set[str]] = {}
     repeated: Counter[str] = Counter()
     for number, line in enumerate(lines, start=1):
-        words = line.split()
         parts = entry(line)
         if parts is None:
             found.add(
@@ -85,12 +87,13 @@ def _read_list(found: Survey, file: Path, labelled: set[Key]) -> dict[Key, set[s
         elif len(parts) == 1:
             repeated[parts[0]] += 1
             listed[("", parts[0])] = set()
-        elif len(parts) == 4 and parts[0] == FRAMES:
-            repeated["/".join(parts[2:])] += 1
-            listed.setdefault((parts[1], parts[2]), set()).add(parts[3])
-            if len(words) > 1:
-                labelled.add((parts[1], parts[2]))
-        elif words:
+        elif len(parts) in (3, 4) and parts[0] == FRAMES:
+            repeated["/".join(parts[-2:])] += 1
+            clip = "" if len(parts) == 3 else parts[1], parts[-2]
+            listed.setdefault(clip, set()).add(parts[-1])
+            if OF_MASK.search(line):
+                labelled.add((clip, parts[-1]))
+        elif parts:
             found.add(
                 f"{found.named(file)} line {number}: {quoted(line.strip())} is neither a sequence's name nor "
                 f"/{FRAMES}/<resolution>/<sequence>/<frame>.jpg",
@@ -113,7 +116,7 @@ def _resolution(names: set[str], folder: str, there: set[Key]) -> str:
 
 def _add_clip(found: Survey, key: Key, lists: _Lists) -> None:
     images, annotations = (found.root / kind / key[0] / key[1] for kind in (FRAMES, MASKS))
-    frames, masks = _files(found, images), _files(found, annotations)
+    frames, masks = _files(images), _files(annotations)
     where = f"{FRAMES}/{_path(key)}"
     if images.is_dir() and not frames:
         found.add(f"{where} holds no frames", "restore them, or remove the folder")
@@ -129,12 +132,15 @@ def _add_clip(found: Survey, key: Key, lists: _Lists) -> None:
         if mask.suffix != ".png":
             found.add(f"{found.named(mask)} is no PNG file", "name masks <frame>.png, and save them so")
     of_frame = {mask.stem: mask for mask in masks if mask.suffix == ".png"}
-    without = [frame.stem for frame in frames if frame.stem not in of_frame]
-    if without and (annotations.is_dir() or key in lists.labelled):
+    without = [frame for frame in frames if frame.stem not in of_frame]
+    lost = [frame for frame in without if (key, frame.name) in lists.labelled]
+    if lost or (of_frame and are_lost(len(without), len(frames))):
         found.add(
-            f"{MASKS}/{_path(key)} lacks the masks of {some(without)}",
+            f"{MASKS}/{_path(key)} lacks the masks of {some(frame.stem for frame in lost or without)}",
             "restore them; without the folder, and without masks in the lists, the sequence is unlabelled",
         )
+    elif without and of_frame:
+        found.sparse(f"{MASKS}/{_path(key)}", [frame.stem for frame in without], len(frames))
     alone = sorted(of_frame.keys() - {frame.stem for frame in frames})
     if alone and frames:
         found.add(
@@ -144,26 +150,26 @@ def _add_clip(found: Survey, key: Key, lists: _Lists) -> None:
     found.clips.append(Clip(where, [*pairs, *((None, of_frame[stem]) for stem in alone)]))
 
 
-def _files(found: Survey, folder: Path) -> list[Path]:
-    """The images in a folder, in the order of their numbers; hidden ones are findings."""
+def _files(folder: Path) -> list[Path]:
+    """The images in a folder, in natural order; hidden ones, as other systems leave them, are none."""
     if not folder.is_dir():
         return []
-    files = sorted(
-        (path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES), key=by_number
-    )
-    for path in files:
-        if path.name.startswith("."):
-            found.add(f"{found.named(path)} is hidden, and would count as an image", "remove it")
-    return [path for path in files if not path.name.startswith(".")]
+    there = (path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES)
+    return sorted((path for path in there if not hidden(path.name)), key=natural)
 
 
 def _folders(parent: Path) -> set[Key]:
-    return {
-        (path.parent.name, path.name)
-        for path in parent.glob("*/*")
-        if path.is_dir() and not path.name.startswith(".")
+    """The folders of sequences: those in a resolution's, and those that hold pictures themselves."""
+    folders = [path for path in parent.glob("*") if path.is_dir() and not path.name.startswith(".")]
+    found = {
+        ("", folder.name)
+        for folder in folders
+        if any(p.suffix.lower() in FRAME_SUFFIXES for p in folder.glob("*"))
     }
+    for folder in folders:
+        found |= {(folder.name, path.name) for path in folder.glob("[!.]*") if path.is_dir()}
+    return found
 
 
 def _path(key: Key) -> str:
-    return quoted("/".join(key))
+    return quoted("/".join(filter(None, key)))

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterable
+from collections.abc import Sequence as List
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from davis_exp.data.sources.files import by_number
+from davis_exp.data.masks import MaskReader
 from davis_exp.utils.errors import quoted
+from davis_exp.utils.names import NUMBERS
 
 SHOWN = 3  # names in one line
 
@@ -33,10 +35,14 @@ class Finding(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """The files of one sequence: pairs of a frame and its mask, either of which may be missing."""
+    """The files of one sequence: pairs of a frame and its mask, either of which may be missing.
+
+    `reader` is how its masks are read, where the layout says so; their form is then as it is published.
+    """
 
     name: str
     pairs: list[tuple[Path | None, Path | None]]
+    reader: MaskReader | None = None
 
 
 @dataclass
@@ -57,27 +63,53 @@ class Survey:
         """Add a defect."""
         self.findings.append(Finding(what, remedy))
 
+    def sparse(self, where: str, without: List[str], frames: int) -> None:
+        """Add a note that a sequence has masks of some of its frames only."""
+        what = f"{where} has no mask of {some(without)}, and so of {len(without)} of {frames} frames"
+        self.findings.append(
+            Finding(what, "the others are trained on and scored; restore what is lost", note=True)
+        )
+
     def named(self, path: Path) -> str:
         """A file of the data set, as its messages name it."""
         return quoted(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
 
     def number(self, where: str, frames: Iterable[Path]) -> None:
         """Add what is wrong with the numbers of a sequence's frames, which are to follow each other evenly."""
-        files: dict[int, Path] = {}
-        for path in frames:
-            number = by_number(path)[0]
-            if number < 0:
+        files = list(frames)
+        for path in files:
+            if not NUMBERS.search(path.stem):
                 self.add(f"{self.named(path)} has no number", "name frames 00000.jpg, 00001.jpg, …")
-            elif number in files:
+        counting: dict[int, Path] = {}
+        for number, path in _counted([path for path in files if NUMBERS.search(path.stem)]):
+            if number in counting:
                 self.add(
-                    f"{self.named(path)} and {quoted(files[number].name)} are a duplicate: both are frame {number}",
+                    f"{self.named(path)} and {quoted(counting[number].name)} are a duplicate: both are frame {number}",
                     "keep one of them",
                 )
-            else:
-                files[number] = path
-        missing = _gaps(sorted(files), width=max((len(path.stem) for path in files.values()), default=0))
+            counting.setdefault(number, path)
+        missing = _gaps(
+            sorted(counting), width=max((len(path.stem) for path in counting.values()), default=0)
+        )
         if missing:
             self.add(f"{where}: frames are missing from the numbering: {some(missing)}", "restore them")
+
+
+def _counted(files: list[Path]) -> list[tuple[int, Path]]:
+    """The number that counts the frames of each file: the one in their names that is not the same in all of them.
+
+    None of any where there are several such numbers, or names of several kinds: then nothing is known of the count.
+    """
+    names = [NUMBERS.split(path.stem) for path in files]  # text and numbers in turns
+    texts = {tuple(name[::2]) for name in names}
+    numbers = [[int(number) for number in name[1::2]] for name in names]
+    if len(texts) > 1:
+        return []
+    changing = [i for i, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
+    if len(changing) > 1:
+        return []
+    place = changing[0] if changing else -1
+    return [(own[place], path) for own, path in zip(numbers, files, strict=True)]
 
 
 def some(names: Iterable[str]) -> str:

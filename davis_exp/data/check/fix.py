@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from davis_exp.data.sources.files import read_mask
+from davis_exp.data.masks import MaskReader
 from davis_exp.utils.errors import BadInput
 
 
-def rewrite(mask: Path) -> None:
+def rewrite(mask: Path, reader: MaskReader | None = None) -> None:
     """Write a mask anew as an 8-bit grey PNG of 0 and 255, which reads as before.
 
     The new file is written beside the old one, read back, and put in its place. A link is replaced, what it
     points to stays. Raises BadInput if the mask cannot be read or the file not be written.
     """
-    inside = read_mask(mask)
+    inside = (reader or MaskReader()).read(mask).inside
     part = mask.with_name(f".{mask.stem}.{secrets.token_hex(4)}.part.png")
     try:
         Image.fromarray(inside * np.uint8(255)).save(part)
-        if not np.array_equal(read_mask(part), inside):
+        if not np.array_equal(MaskReader().read(part).inside, inside):
             raise BadInput(f"{mask} could not be rewritten: it did not read as before; it was left alone")
         shutil.copymode(mask, part)
         part.replace(mask)

@@ -5,12 +5,14 @@ from pathlib import Path
 from davis_exp.data.check.contest import survey_contest
 from davis_exp.data.check.davis import survey_davis
 from davis_exp.data.check.findings import Survey
+from davis_exp.data.check.folders import survey_source
+from davis_exp.data.sources import open_source
 from davis_exp.data.sources.contest import TABLE
 from davis_exp.utils.errors import BadInput
 
 
-def survey(path: str | Path) -> Survey:
-    """Survey the data set at `path`; its layout is told as `open_source` tells it.
+def survey(path: str | Path, masks: str = "auto", void: int | None = 255) -> Survey:
+    """Survey the data set at `path`; its layout is told as `open_source` tells it, which takes the same arguments.
 
     Raises BadInput if there is none, or its folders cannot be listed.
     """
@@ -21,13 +23,21 @@ def survey(path: str | Path) -> Survey:
         if tables:
             for folder in tables[:1] if tables[0] == root else tables:
                 survey_contest(folder, found)
-        elif (root / "JPEGImages").is_dir() or (root / "ImageSets").is_dir():
+        elif (root / "ImageSets").is_dir() and not (root / "GroundTruth").is_dir():
             survey_davis(found)
         else:
-            raise BadInput(
-                f"no data set at {root}: looked for {TABLE} (contest layout), JPEGImages and ImageSets (DAVIS "
-                "layout); give the folder that holds them"
-            )
+            _survey_other(path, root, found, masks, void)
     except OSError as error:
         raise BadInput(f"{error.filename or root} cannot be read: {error.strerror}") from error
     return found
+
+
+def _survey_other(path: str | Path, root: Path, found: Survey, masks: str, void: int | None) -> None:
+    try:
+        source = open_source(path, masks, void)
+    except BadInput:
+        if not (root / "JPEGImages").is_dir():
+            raise
+        survey_davis(found)  # which lacks its lists
+        return
+    survey_source(source, found)

@@ -7,6 +7,7 @@ from typing import Any
 
 from davis_exp.data.artifact import fetch
 from davis_exp.data.cache import default_folder
+from davis_exp.data.masks import MaskReader
 from davis_exp.data.sequences import Sequence, Source
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.utils import given
@@ -31,6 +32,10 @@ class ContestSource(Source):
         test_root: the folder with the test data's; None tests on the training data.
         artifact, test_artifact: take their places: a W&B artifact (entity/project/name:alias), downloaded when it is
             first read, or a folder of the same content.
+        masks, void: how masks are read; see `MaskReader`.
+
+    Raises:
+        ValueError: as `MaskReader`.
     """
 
     def __init__(
@@ -39,7 +44,10 @@ class ContestSource(Source):
         test_root: str | Path | None = None,
         artifact: str | None = None,
         test_artifact: str | None = None,
+        masks: str = "auto",
+        void: int | None = 255,
     ) -> None:
+        self.reader = MaskReader(masks, void)
         self.artifacts = {"train": artifact, "test": test_artifact or (None if test_root else artifact)}
         self._fetched: dict[str, Path] = {}
         self._roots = {"train": Path(root).expanduser(), "test": Path(test_root or root).expanduser()}
@@ -63,11 +71,16 @@ class ContestSource(Source):
         clips: dict[str, list[int]] = {}
         for index, path in sorted(frames.items()):
             clips.setdefault(path.parent.name, []).append(index)
-        return [_clip(root, name, indices, frames, masks) for name, indices in clips.items()]
+        return [_clip(root, name, indices, frames, masks, self.reader) for name, indices in clips.items()]
 
 
 def _clip(
-    root: Path, name: str, indices: list[int], frames: dict[int, Path], masks: dict[int, Path]
+    root: Path,
+    name: str,
+    indices: list[int],
+    frames: dict[int, Path],
+    masks: dict[int, Path],
+    reader: MaskReader,
 ) -> FileSequence:
     files = [frames[i] for i in indices]
     if len({path.stem for path in files}) < len(files):
@@ -81,7 +94,8 @@ def _clip(
             "or leave out the clip's annotations"
         )
     key = str(files[0].parent.resolve())
-    return FileSequence(name, key, files, None if missing else [masks[i] for i in indices], indices)
+    annotated = None if missing else [masks[i] for i in indices]
+    return FileSequence(name, key, files, annotated, indices, reader)
 
 
 def _read_table(path: Path) -> dict[str, dict[int, str]]:

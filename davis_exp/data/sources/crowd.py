@@ -46,6 +46,7 @@ class CrowdSource(Source):
         height, width: of a frame, in pixels.
         distractors: pasted at most.
         seed: another seed, other clips.
+        mask_values, void: as of `ImageSource`.
 
     Raises:
         BadInput: a value out of its range, named by its config key.
@@ -63,6 +64,8 @@ class CrowdSource(Source):
         width: int = 432,
         distractors: int = 3,
         seed: int = 0,
+        mask_values: str = "auto",
+        void: int | None = 255,
     ) -> None:
         for name, value, least, most in (
             ("clips", clips, 1, 100_000),
@@ -76,8 +79,10 @@ class CrowdSource(Source):
                 raise BadInput(
                     f"data.{name} must be a whole number of at least {least} and at most {most:,}, got {value!r}"
                 )
-        self.stills = ImageSource(root, images, masks, length=1)
-        self.scenes = ImageSource(root if scenes is None else scenes, images, masks, length=1)
+        self.stills, self.scenes = (
+            ImageSource(folder, images, masks, length=1, mask_values=mask_values, void=void)
+            for folder in (root, root if scenes is None else scenes)
+        )
         self.counts = dict(zip(STAGES, (clips, math.ceil(clips / 8)), strict=True))
         self.settings = Settings(length, height, width, distractors, seed)
 

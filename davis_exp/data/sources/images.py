@@ -10,9 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from davis_exp.data.frames import FRAME_SUFFIXES
+from davis_exp.data.masks import MASKS, MaskReader
 from davis_exp.data.sequences import Sequence, Source
-from davis_exp.data.sources.files import FRAME_SUFFIXES, FileSequence
+from davis_exp.data.sources.files import FileSequence
 from davis_exp.utils.errors import BadInput
+from davis_exp.utils.names import hidden, natural
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,11 @@ class ImageSource(Source):
         length: frames per clip.
         scale, shift, rotate, shear: the limits of a step; see Motion.
         seed: another seed, other motion.
+        mask_values, void: how masks are read: `masks` and `void` of `MaskReader`.
 
     Raises:
         BadInput: a value out of its range, named by its config key.
+        ValueError: as `MaskReader`.
     """
 
     def __init__(
@@ -75,7 +80,12 @@ class ImageSource(Source):
         rotate: float = 15.0,
         shear: float = 0.05,
         seed: int = 0,
+        mask_values: str = "auto",
+        void: int | None = 255,
     ) -> None:
+        if mask_values not in MASKS:
+            raise ValueError(f"mask_values must be one of {', '.join(MASKS)}, got {mask_values!r}")
+        self.reader = MaskReader(mask_values, void)
         if length < 1 or seed < 0:
             raise BadInput(f"data.length must be at least 1 and data.seed 0, got {length} and {seed}")
         if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
@@ -98,7 +108,7 @@ class ImageSource(Source):
                 f"no images in {self.folders['images']}: set data.root to the folder that holds "
                 f"{self.folders['images'].name}/ and {self.folders['masks'].name}/"
             )
-        missing = sorted(images.keys() - masks.keys())
+        missing = sorted(images.keys() - masks.keys(), key=natural)
         if missing:
             raise BadInput(
                 f"image {images[missing[0]]} has no mask {self.folders['masks'] / missing[0]}.png "
@@ -106,13 +116,15 @@ class ImageSource(Source):
             )
         return [
             StillSequence(
-                FileSequence(stem, str(images[stem].resolve()), [images[stem]], [masks[stem]], number),
+                FileSequence(
+                    stem, str(images[stem].resolve()), [images[stem]], [masks[stem]], number, self.reader
+                ),
                 self.length,
                 self.motion,
                 number,
                 (self.seed, number),
             )
-            for number, stem in enumerate(sorted(images))
+            for number, stem in enumerate(sorted(images, key=natural))
         ]
 
 
@@ -184,4 +196,6 @@ def _read(picture: Sequence) -> tuple[np.ndarray, np.ndarray]:
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     found = sorted(folder.iterdir()) if folder.is_dir() else ()
-    return {path.stem: path for path in found if path.suffix.lower() in FRAME_SUFFIXES}
+    return {
+        path.stem: path for path in found if path.suffix.lower() in FRAME_SUFFIXES and not hidden(path.name)
+    }

@@ -4,7 +4,7 @@ from collections.abc import Sequence as List
 from functools import partial
 from typing import Any
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import Sequence, with_masks
 from davis_exp.results.comparison import Comparison, compare
 from davis_exp.results.pages.clip import anchor, clip, clips, curve, toolbar
 from davis_exp.results.pages.markup import Column, Html, bar, escape, page, section, signed, table
@@ -22,7 +22,9 @@ def versus(a: Subject, b: Subject, sequences: List[Sequence], *, progress: Progr
     """
     found = {measure: compare(a.score, b.score, measure=measure) for measure in MEASURES}
     differences = {name: means[2] for name, means in found["J&F"].sequences.items()}
-    ordered = sorted(sequences, key=lambda sequence: -abs(differences.get(sequence.name, 0.0)))
+    ordered = sorted(
+        map(with_masks, sequences), key=lambda sequence: -abs(differences.get(sequence.name, 0.0))
+    )
     shown = clips(ordered, partial(_clip, a, b), progress)
     title = f"{a.name} and {b.name}"
     better = f"{b.name} is better in {100 * found['J&F'].better:.0f} % of the frames."

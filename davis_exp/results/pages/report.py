@@ -5,7 +5,7 @@ from collections.abc import Sequence as List
 from functools import partial
 from typing import Any
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import Sequence, with_masks
 from davis_exp.results.comparison import compare
 from davis_exp.results.pages.clip import anchor, caption, clip, clips, curve, mean, toolbar
 from davis_exp.results.pages.header import head, named, tiles
@@ -51,7 +51,9 @@ def report(
     Raises BadInput for frames, masks or results that cannot be read.
     """
     others, status = others or {}, status or {}
-    ordered = sorted(sequences, key=lambda s: _value(subject.score["sequences"][s.name], "J&F") or 0.0)
+    ordered = sorted(
+        map(with_masks, sequences), key=lambda s: _value(subject.score["sequences"][s.name], "J&F") or 0.0
+    )
     parts: dict[str, List[str]] = {
         "Scores": [_beside(subject, others), *_sentences(subject, others)],
         "By sequence": [_sequences(subject, ordered, others)],

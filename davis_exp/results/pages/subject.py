@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.sequences import Sequence, Source, with_masks
 from davis_exp.metrics.protocols import THRESHOLD
 from davis_exp.results.artifact import Results
 from davis_exp.results.check import refuse
@@ -82,12 +82,12 @@ def open_subject(path: Path, name: str, sequences: List[Sequence], *, fresh: boo
 
 
 def is_of(scored: dict[str, Any], sequences: List[Sequence]) -> bool:
-    """Whether a score tells every frame of just these sequences."""
+    """Whether a score tells every frame with a mask of just these sequences."""
     own = scored["sequences"]
     try:
         return {name: tuple(own[name]["frames"]) for name in own} == {
-            sequence.name: tuple(sequence.frame_ids) for sequence in sequences
-        } and all(len(own[s.name]["raw"]["J"]) == len(s) for s in sequences)
+            sequence.name: tuple(with_masks(sequence).frame_ids) for sequence in sequences
+        } and all(len(own[s.name]["raw"]["J"]) == len(s.annotated) for s in sequences)
     except (KeyError, TypeError):
         return False
 
@@ -112,7 +112,7 @@ def truth_of(source: Source, results: Results) -> list[Sequence]:
 def _whole(sequences: List[Sequence], wanted: set[str]) -> list[Sequence]:
     """The clips that have wanted frames; none where these are only a part of a clip."""
     found = [sequence for sequence in sequences if not wanted.isdisjoint(sequence.frame_ids)]
-    return found if all(wanted.issuperset(sequence.frame_ids) for sequence in found) else []
+    return found if all(wanted.issuperset(with_masks(sequence).frame_ids) for sequence in found) else []
 
 
 def _train(source: Source) -> list[Sequence]:

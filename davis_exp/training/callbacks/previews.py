@@ -34,7 +34,8 @@ class Previews(pl.Callback):
     Args:
         every_epochs: between two sheets; 0 draws none.
         clips: at most so many.
-        frame: which frame of each clip is shown; a model with a memory has seen those before it.
+        frame: which frame of each clip is shown, or the nearest with a mask; a model with a memory has seen those
+            before it.
     """
 
     def __init__(self, every_epochs: int = 0, clips: int = 4, frame: int = 8) -> None:
@@ -64,7 +65,7 @@ class Previews(pl.Callback):
 
     def _row(self, sequence: Sequence, task: Any) -> np.ndarray:
         """(h, 3 · WIDTH, 3) uint8."""
-        at = min(self.frame, len(sequence) - 1)
+        at = min(sequence.annotated, key=lambda i: abs(i - self.frame))
         with closing(predict(task.model, sequence, task.inference, task.device, task.motion)) as masks:
             *_, (_, confidence) = islice(masks, at + 1)
         frame, truth, mask = sequence.frame(at), sequence.mask(at) > 0, confidence >= 128
