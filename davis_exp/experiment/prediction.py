@@ -3,15 +3,18 @@
 import contextlib
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from html import escape
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
+from davis_exp import zoo
 from davis_exp.data import png
 from davis_exp.data.sequences import Sequence
 from davis_exp.results.overlay import cut_out, overlay
@@ -66,6 +69,7 @@ class Predictor:
         from davis_exp.experiment import build, checkpoints
         from davis_exp.models.memory_format import channels_last
 
+        self.name = str(checkpoint)
         read = checkpoints.read(checkpoint, allow)
         cfg = OmegaConf.create(read["config"])
         if cfg.get("flow") and "cache" in cfg.flow:  # a stranger's video is not worth keeping the flow of
@@ -80,13 +84,54 @@ class Predictor:
         except (RuntimeError, AssertionError) as error:
             raise BadInput(f"--device {device}: {' '.join(str(error).split())[:120]}") from error
 
+    def __call__(
+        self, given: str | Path | Sequence | Iterable[np.ndarray], every: int = 1
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (frame (H, W, 3) uint8 RGB, confidence (H, W) uint8) of one sequence, as they come; object from 128 on.
+
+        Args:
+            given: a video, a picture or a folder of pictures; a `Sequence`; or frames (H, W, 3) uint8 RGB in memory.
+            every: of a file or folder, one frame in so many.
+
+        Raises BadInput for what is none of these, and for several sequences.
+        """
+        if isinstance(given, str | Path):
+            from davis_exp.data.sources.video import open_input
+
+            sequences = open_input(Path(given), every)
+            if len(sequences) != 1:
+                raise BadInput(f"{given} holds {len(sequences)} sequences: give one of them")
+            return self._run(sequences[0])
+        if isinstance(given, Sequence):
+            return self._run(given)
+        from davis_exp.data.sources.arrays import ArraySequence
+
+        return self._run(ArraySequence(given))
+
+    def _run(
+        self, sequence: Sequence, shape: tuple[int, int] | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        from davis_exp.inference import predict
+
+        shape = shape or _shown(sequence)[0]  # what is round shall look round to the model
+        how = replace(self.how, size=self.size or same_pixels(self.how.size, shape))
+        cache = _FrameCache(sequence)
+        for i, confidence in predict(self.model, cache, how, self.device, self.motion):
+            yield cache.take(i), confidence
+
+    def __repr__(self) -> str:
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        seen = "any size" if self.how.size is None else "about {} x {}".format(*self.size or self.how.size)
+        return f"Predictor({self.name}: {count:,} parameters, sees {seen}, on {self.device})"
+
+    def _repr_html_(self) -> str:
+        return f"<p><code>{escape(repr(self))}</code></p>"
+
     def write(self, sequence: Sequence, output: Output) -> int:
         """Predict `sequence` and write what `output` asks for; returns the number of frames.
 
         Raises BadInput for frames that cannot be read, or two of one name.
         """
-        from davis_exp.inference import predict
-
         names = [f"{i:05d}" for i in range(len(sequence))]
         if not output.numbered:
             names = [frame.rpartition("/")[2] for frame in sequence.frame_ids]
@@ -95,10 +140,7 @@ class Predictor:
                 f"{sequence.name}: two frames are called {quoted(twice[0])}, and so would their masks be; rename one, or "
                 "number the masks by --video-masks"
             )
-        height, width = sequence.size
-        aspect = getattr(sequence, "pixel_aspect", Fraction(1))  # what is round shall look round to the model
-        how = replace(self.how, size=self.size or same_pixels(self.how.size, (height, round(width * aspect))))
-        seen = _Seen(sequence)
+        shape, aspect = _shown(sequence)
         times = getattr(sequence, "times", None) or [Fraction(i, 24) for i in range(len(sequence))]
         folder = output.path.parent if output.alone else output.path
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +151,7 @@ class Predictor:
             cutouts = (
                 stack.enter_context(VideoWriter(folder / "cutout.webm", aspect)) if output.cutout else None
             )
-            behind = stack.enter_context(_Behind())
+            behind = stack.enter_context(_BackgroundWriter())
 
             def draw(i: int, frame: np.ndarray, confidence: np.ndarray) -> None:
                 mask = confidence >= math.ceil(255 * output.threshold)
@@ -124,12 +166,24 @@ class Predictor:
                 if progress:
                     progress(i + 1, len(sequence))
 
-            for i, confidence in predict(self.model, seen, how, self.device, self.motion):
-                behind.do(draw, i, seen.take(i), confidence)
+            for i, (frame, confidence) in enumerate(self._run(sequence, shape)):
+                behind.do(draw, i, frame, confidence)
         return len(sequence)
 
 
-class _Seen(Sequence):
+def load(checkpoint: str | Path = zoo.DEFAULT, **how: Any) -> Predictor:
+    """The predictor of a run's checkpoint or a model that ships; `how` as `Predictor` takes it (size, device, allow)."""
+    return Predictor(checkpoint, **how)
+
+
+def _shown(sequence: Sequence) -> tuple[tuple[int, int], Fraction]:
+    """(height, width) of a frame as it is to be shown, and its pixels' width over their height."""
+    height, width = sequence.size
+    aspect = getattr(sequence, "pixel_aspect", Fraction(1))
+    return (height, round(width * aspect)), aspect
+
+
+class _FrameCache(Sequence):
     """A sequence whose frames are kept, once read for the model, until they are taken to be drawn on."""
 
     def __init__(self, sequence: Sequence) -> None:
@@ -167,14 +221,14 @@ class _Seen(Sequence):
         return self._kept.pop(i)
 
 
-class _Behind:
+class _BackgroundWriter:
     """A thread that does one job after the other, a few behind whoever hands them in; what it raises comes out."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="drawing")
         self._jobs: deque[Future[None]] = deque()
 
-    def __enter__(self) -> "_Behind":
+    def __enter__(self) -> "_BackgroundWriter":
         return self
 
     def __exit__(

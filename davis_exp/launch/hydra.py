@@ -10,7 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from hydra import compose, initialize_config_dir, version
+from hydra import compose as compose_by_hydra
+from hydra import initialize_config_dir, version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
@@ -100,6 +101,18 @@ def _settled(args: argparse.Namespace, name: str, *, recorded: bool) -> list[str
     ]
 
 
+def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
+    """The config that `davis-exp <config_name> <overrides>` would run with. Raises BadInput for what cannot be composed."""
+    runs.register_resolvers(claiming=False)
+    try:
+        with initialize_config_dir(str(config.conf_dir()), version_base=VERSION_BASE):
+            cfg = compose_by_hydra(config_name, list(overrides))
+        config.check_types(cfg, config.ROOT_KEYS)
+        return cfg
+    except Exception as error:
+        _refuse(error, argparse.Namespace(overrides=list(overrides), config_name=None), config_name)
+
+
 def _run_all(job: "Job", args: argparse.Namespace) -> int:
     """`module.run_all`, with a `compose` and a config loader that know the user's own folders too."""
     paths = [o for o in args.overrides if runs.key(o) == "hydra.searchpath"]
@@ -116,7 +129,9 @@ def _run_all(job: "Job", args: argparse.Namespace) -> int:
     Hydra.create_main_hydra2(job.name, search_path)
     try:
         return import_module(job.module).run_all(
-            overrides, lambda chosen: compose(args.config_name or job.name, paths + chosen), **job.files
+            overrides,
+            lambda chosen: compose_by_hydra(args.config_name or job.name, paths + chosen),
+            **job.files,
         )
     finally:
         GlobalHydra.instance().clear()
@@ -159,7 +174,9 @@ def _refuse(error: Exception, args: argparse.Namespace, name: str) -> NoReturn:
     def without(key: str) -> DictConfig:
         others = [override for override in args.overrides if runs.key(override) != key]
         with initialize_config_dir(str(config.conf_dir()), version_base=VERSION_BASE):
-            return compose(args.config_name or name, others, return_hydra_config=key.startswith("hydra."))
+            return compose_by_hydra(
+                args.config_name or name, others, return_hydra_config=key.startswith("hydra.")
+            )
 
     frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     raised_there = frames[-1].partition(".")[0] in ("hydra", "omegaconf", "yaml", "antlr4")

@@ -1,0 +1,45 @@
+"""Results and a labelled data set, wherever they lie → a score that shows itself."""
+
+from pathlib import Path
+from typing import Any
+
+from davis_exp.data.sources import open_source
+from davis_exp.results.artifact import Results
+from davis_exp.results.check import form_defects, refuse
+from davis_exp.results.pages.markup import table
+from davis_exp.results.scoring import score as of_sequences
+from davis_exp.results.table import percent, score_table
+from davis_exp.utils.errors import quoted
+
+
+class Score(dict[str, Any]):
+    """The content of a score.json: `score["contest"]["mean_iou"]`, `score["davis2016"]["J"]["mean"]`, fractions of 1."""
+
+    def __str__(self) -> str:
+        return score_table(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row a sequence, in percent."""
+        rows = []
+        for name, own in [*self["sequences"].items(), ("all", self)]:
+            davis = own["davis2016"]
+            values = own["contest"]["mean_iou"], davis["J"]["mean"], davis["F"]["mean"], davis["J&F"]
+            rows.append([quoted(name), *map(percent, values)])
+        return str(table(["sequence", "contest", "J", "F", "J&F"], rows))
+
+
+def score(results: str | Path, truth: str | Path, limit: int | None = None, **how: Any) -> Score:
+    """The contest's score and the official J and F of results, as the judge has them.
+
+    Args:
+        results: a results folder or zip, or a folder of masks `<sequence>/<frame>.png`.
+        truth: a labelled data set in any layout that is known.
+        limit: parameters that a submission may have; None: any number.
+        how: as `davis_exp.results.scoring.score` takes it (workers, stability …).
+
+    Raises BadInput for results or truth that cannot be read or do not match.
+    """
+    sequences = open_source(Path(truth)).sequences("test")
+    opened = Results.open(Path(results), strict=False)
+    refuse(Path(results), form_defects(opened, sequences, limit))
+    return Score(of_sequences(opened, sequences, **how))
