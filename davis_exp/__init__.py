@@ -10,6 +10,8 @@ What is bad input raises `BadInput`, whose text is one line that says what to do
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from davis_exp.utils.version import __version__
+
 if TYPE_CHECKING:
     from davis_exp.experiment.build import build
     from davis_exp.experiment.prediction import Predictor, load
@@ -18,12 +20,12 @@ if TYPE_CHECKING:
     from davis_exp.results.scored import score
     from davis_exp.utils.errors import BadInput, OverBudget
 
-__version__ = "0.1.0"
 __all__ = [
     "BadInput",
     "OverBudget",
     "Predictor",
     "VideoSegmenter",
+    "__version__",
     "build",
     "compose",
     "load",

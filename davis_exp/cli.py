@@ -13,10 +13,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple, NoReturn
 
-from davis_exp import __version__, config
+from davis_exp import config
 from davis_exp.tracking import agent
 from davis_exp.utils import terminal
 from davis_exp.utils.errors import BadInput, OverBudget, cannot_write, quoted
+from davis_exp.utils.version import __version__
 
 
 class Command(NamedTuple):

@@ -38,7 +38,7 @@ def test_importing_it_loads_nothing_slow():
     assert set(davis_exp.__all__) <= set(dir(davis_exp))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         davis_exp.nothing  # noqa: B018
-    for name in davis_exp.__all__:
+    for name in set(davis_exp.__all__) - {"__version__"}:
         assert getattr(davis_exp, name).__name__ == name
 
 

@@ -39,28 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from davis_exp.data.sources import open_source
-    from davis_exp.results.artifact import Results
-    from davis_exp.results.check import form_defects, refuse
     from davis_exp.results.output import write_csv, write_json
-    from davis_exp.results.scoring import score
+    from davis_exp.results.scored import score
     from davis_exp.results.table import score_rows, score_table
-    from davis_exp.results.truth import Truth
     from davis_exp.utils.errors import BadInput
     from davis_exp.utils.progress import progress_bar
 
-    sequences = open_source(args.truth, args.masks, args.void).sequences("test")
-    results = Results.open(args.results, strict=False)
-    ends = set(args.protocol or PROTOCOLS) != {"davis2016"}
-    refuse(args.results, form_defects(results, sequences, args.limit, ends=ends))
     with progress_bar("scoring") as progress:
         scored = score(
-            results,
-            sequences,
+            args.results,
+            args.truth,
+            limit=args.limit,
+            masks=args.masks,
+            void=args.void,
+            ends=set(args.protocol or PROTOCOLS) != {"davis2016"},
             stability=args.stability_of or ([] if args.stability else None),
-            ends=ends,
             workers=args.workers,
-            truth=Truth(args.cache),
+            cache=args.cache,
             progress=progress,
         )
     print(score_table(scored, tuple(args.protocol or PROTOCOLS)))

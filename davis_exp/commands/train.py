@@ -40,6 +40,7 @@ def run(cfg: DictConfig, output: Path) -> int:
 
     from davis_exp.training import ending, settings
 
+    written.sweep_folder(output / "checkpoints")
     begun, kept = _newest_whole(found)
     run.added += _changes(kept["config"], cfg) if kept is not None else []
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -93,7 +94,6 @@ def _newest_whole(found: list[Path]) -> tuple[Path | None, dict[str, Any] | None
     Raises BadInput where there are some, but none that can be gone on from: starting over would replace the best.
     """
     for path in found:
-        written.sweep_parts(path)
         try:
             kept = checkpoints.weights(path)
         except BadInput as error:

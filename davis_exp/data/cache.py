@@ -11,10 +11,10 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from davis_exp import __version__
 from davis_exp.data.pictures import content_of
 from davis_exp.data.sequences import Sequence
 from davis_exp.utils.errors import BadInput
+from davis_exp.utils.version import __version__
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from davis_exp import __version__
 from davis_exp.data import cache as files
 from davis_exp.data.flow import STEPS, MotionSource
 from davis_exp.data.mapped import DiskArrays, Mapped, MemoryArrays
@@ -23,6 +22,7 @@ from davis_exp.data.sequences import Sequence, mask_or_empty
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.parallel import ordered
 from davis_exp.utils.progress import progress_bar
+from davis_exp.utils.version import __version__
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from davis_exp import zoo
 from davis_exp.data import png
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import Picked, Sequence
 from davis_exp.results.overlay import cut_out, overlay
 from davis_exp.results.video import VideoWriter
 from davis_exp.utils.errors import BadInput, quoted
@@ -183,37 +183,21 @@ def _shown(sequence: Sequence) -> tuple[tuple[int, int], Fraction]:
     return (height, round(width * aspect)), aspect
 
 
-class _FrameCache(Sequence):
-    """A sequence whose frames are kept, once read for the model, until they are taken to be drawn on."""
+class _FrameCache(Picked):
+    """All frames of a sequence, kept, once read for the model, until they are taken to be drawn on."""
 
     def __init__(self, sequence: Sequence) -> None:
-        self.sequence = sequence
-        self.name, self.index, self.frame_ids = sequence.name, sequence.index, sequence.frame_ids
-        self.labelled, self.still = sequence.labelled, sequence.still
+        super().__init__(sequence, range(len(sequence)))
         self._kept: dict[int, np.ndarray] = {}
         self._next = 0
-
-    @property
-    def key(self) -> str:
-        return self.sequence.key
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.sequence.size
 
     def frame(self, i: int) -> np.ndarray:
         frame = self._kept.get(i)
         if frame is None:
-            frame = self.sequence.frame(i)
+            frame = super().frame(i)
             if i >= self._next:  # motion looks back at frames that have been drawn
                 self._kept[i] = frame
         return frame
-
-    def mask(self, i: int) -> np.ndarray:
-        return self.sequence.mask(i)
-
-    def frame_file(self, i: int) -> Path | None:
-        return self.sequence.frame_file(i)
 
     def take(self, i: int) -> np.ndarray:
         """Frame `i`, which the model has read; frames are taken once and in order."""

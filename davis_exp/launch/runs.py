@@ -20,7 +20,7 @@ from davis_exp.launch import job_folders, resuming, status
 from davis_exp.launch.quoting import plain_value, quoted_value
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
-from davis_exp.utils.written import sweep_parts
+from davis_exp.utils.written import sweep_folder
 
 TOLD_APART = ("callbacks", "callbacks[./@]*", "*.root", "*.path", "*.paths", "*.folder")
 """Overrides that a config's digest passes over, but that a sweep may well be about."""
@@ -61,8 +61,9 @@ def claim(parent: Path) -> Path:
     `mkdir` either makes the folder or fails, so two processes of the same second never share one.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    for litter in parent.glob("*/.results.*.part"):  # of runs that were killed, and will not be gone on with
-        sweep_parts(litter.parent / "results")
+    for run in parent.glob("*/"):  # some were killed, and will not be gone on with
+        sweep_folder(run)
+        sweep_folder(run / "checkpoints")
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for attempt in itertools.count():
         folder = parent / (f"{stamp}-{attempt}" if attempt else stamp)

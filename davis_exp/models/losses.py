@@ -1,6 +1,7 @@
 """Losses: a prediction against masks → a scalar. All are finite, with finite gradients, on empty masks."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from davis_exp.models.segmenter import Prediction
 
 
-class Loss(nn.Module):
+class Loss(nn.Module, ABC):
     """The mean of `term` over the frames, plus that of each auxiliary head (deep supervision).
 
     Heads are held against the mask; those called "boundary…" against its boundary.
@@ -47,9 +48,9 @@ class Loss(nn.Module):
             terms[name] = term(logits.flatten(0, 1).float().contiguous(), target)
         return terms.pop("logits") + self.aux_weight * sum(terms.values())
 
+    @abstractmethod
     def term(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits and target (N, 1, H, W), one frame per N → a scalar."""
-        raise NotImplementedError
 
 
 class BCE(Loss):
@@ -69,9 +70,9 @@ class Overlap(Loss):
         super().__init__(aux_weight)
         self.score = self.make_score()
 
+    @abstractmethod
     def make_score(self) -> nn.Module:
         """smp's loss, in the mode that keeps channels apart: frames stand in for them."""
-        raise NotImplementedError
 
     def term(self, logits: Tensor, target: Tensor) -> Tensor:
         return self.score(logits.transpose(0, 1), target.transpose(0, 1))  # (1, N, H, W)

@@ -9,6 +9,7 @@ from davis_exp.results.check import form_defects, refuse
 from davis_exp.results.pages.markup import table
 from davis_exp.results.scoring import score as of_sequences
 from davis_exp.results.table import percent, score_table
+from davis_exp.results.truth import Truth
 from davis_exp.utils.errors import quoted
 
 
@@ -28,18 +29,31 @@ class Score(dict[str, Any]):
         return str(table(["sequence", "contest", "J", "F", "J&F"], rows))
 
 
-def score(results: str | Path, truth: str | Path, limit: int | None = None, **how: Any) -> Score:
+def score(
+    results: str | Path,
+    truth: str | Path,
+    *,
+    limit: int | None = None,
+    masks: str = "auto",
+    void: int | None = 255,
+    ends: bool = True,
+    cache: Path | None = None,
+    **how: Any,
+) -> Score:
     """The contest's score and the official J and F of results, as the judge has them.
 
     Args:
         results: a results folder or zip, or a folder of masks `<sequence>/<frame>.png`.
         truth: a labelled data set in any layout that is known.
         limit: parameters that a submission may have; None: any number.
+        masks, void: what marks the object in the truth's masks (`davis_exp.data.masks.MaskReader`).
+        ends: whether each sequence's first and last frame must be there; without them only `davis2016` is scored.
+        cache: a folder where the truth is kept packed, to be faster next time.
         how: as `davis_exp.results.scoring.score` takes it (workers, stability …).
 
     Raises BadInput for results or truth that cannot be read or do not match.
     """
-    sequences = open_source(Path(truth)).sequences("test")
+    sequences = open_source(Path(truth), masks, void).sequences("test")
     opened = Results.open(Path(results), strict=False)
-    refuse(Path(results), form_defects(opened, sequences, limit))
-    return Score(of_sequences(opened, sequences, **how))
+    refuse(Path(results), form_defects(opened, sequences, limit, ends=ends))
+    return Score(of_sequences(opened, sequences, ends=ends, truth=Truth(cache), **how))

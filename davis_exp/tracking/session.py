@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from davis_exp import __version__, config
+from davis_exp import config
 from davis_exp.runs import score as scores
 from davis_exp.runs import status
 from davis_exp.tracking import agent
 from davis_exp.tracking.settings import Settings
 from davis_exp.utils import distributed
 from davis_exp.utils.errors import BadInput, OverBudget, brief
+from davis_exp.utils.version import __version__
 
 if TYPE_CHECKING:
     from wandb import Run

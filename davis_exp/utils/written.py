@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -103,6 +104,13 @@ def sweep_parts(path: Path) -> None:
                     part.unlink()
             finally:
                 os.close(handle)
+
+
+def sweep_folder(folder: Path) -> None:
+    """`sweep_parts` of everything that lies in `folder`."""
+    for part in folder.glob(f".*{PART}*"):
+        if named := re.fullmatch(rf"\.(.+)\.[0-9a-f]{{8}}{re.escape(PART)}(\..*)?", part.name):
+            sweep_parts(part.with_name(named[1]))
 
 
 @contextlib.contextmanager

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import _report
-import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
 from davis_exp import zoo
 from davis_exp.config import conf_dir
 from davis_exp.data.sequences import Sequence
+from davis_exp.data.sources.arrays import ArraySequence
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.data.sources.video import open_input
 from davis_exp.experiment import build
@@ -58,30 +58,8 @@ def checkpoint(path: Path, cfg: Any) -> Path:
     return path
 
 
-class InMemory(Sequence):
-    """All frames of another sequence, in memory."""
-
-    labelled, key, name = False, "memory", "memory"
-
-    def __init__(self, sequence: Sequence) -> None:
-        self.sequence = sequence
-        self.frames = [sequence.frame(i) for i in range(len(sequence))]
-        self.index, self.frame_ids = sequence.index, sequence.frame_ids
-
-    @property
-    def size(self) -> tuple[int, int]:
-        height, width = self.frames[0].shape[:2]
-        return height, width
-
-    def frame(self, i: int) -> np.ndarray:
-        return self.frames[i]
-
-    def mask(self, i: int) -> np.ndarray:
-        return self.sequence.mask(i)
-
-
 @torch.inference_mode()
-def bare(predictor: Predictor, how: Inference, sequence: InMemory) -> None:
+def bare(predictor: Predictor, how: Inference, sequence: Sequence) -> None:
     """The calls of the model, and of its optical flow, that the sequence takes, and nothing else."""
     model, state, frames, done = predictor.model, None, len(sequence), 0
     if model.context is None:
@@ -137,7 +115,8 @@ def main() -> None:
     ):
         folder = Path(temporary)
         clip = video(folder / "clip.mp4", tuple(args.size), args.frames)
-        frames = InMemory(open_input(clip)[0])
+        (decoded,) = open_input(clip)
+        frames = ArraySequence(decoded.frame(i) for i in range(len(decoded)))
         for name in args.models:
             given = name
             if not zoo.is_model_file(name):

@@ -45,8 +45,15 @@ def test_what_a_killed_run_was_writing_is_swept_away_by_the_next(fresh: Path) ->
     killed = fresh / "runs/demo/2026-01-01_00-00-00"
     (killed / ".results.01234567.part/outputs").mkdir(parents=True)
     (killed / "results").mkdir()
+    (killed / ".status.json.01234567.part.json").touch()
+    (killed / "checkpoints").mkdir()
+    (
+        killed / "checkpoints/.last.ckpt.01234567.part.ckpt"
+    ).touch()  # its first save: there is nothing to go on with
+    (killed / "checkpoints/.mine.part").touch()
     runs.claim(killed.parent)
-    assert [path.name for path in killed.iterdir()] == ["results"]
+    left = {str(path.relative_to(killed)) for path in killed.rglob("*")}
+    assert left == {"results", "checkpoints", "checkpoints/.mine.part"}
 
 
 def test_a_run_to_resume_must_be_there(fresh: Path) -> None:

@@ -110,8 +110,8 @@ class FrameEncoder(nn.Module):
         self.net.load_state_dict(donor.state_dict())
 
     def donor(self, weights: str) -> nn.Module:
-        """The network again, with `weights` loaded."""
-        raise NotImplementedError(f"{type(self).__name__} has no pretrained weights")
+        """The network again, with `weights` loaded. Raises ValueError where there are none."""
+        raise ValueError(f"{type(self).__name__} has no pretrained weights")
 
     def train(self, mode: bool = True) -> "FrameEncoder":
         """As nn.Module.train, but a frozen encoder stays in evaluation mode."""

@@ -1,5 +1,6 @@
 """What a fusion of two streams is, and what those that work level by level have in common."""
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Fusion(Protocol):
         """All levels of both streams, fine → coarse → the levels that come out."""
 
 
-class LevelFusion(nn.Module):
+class LevelFusion(nn.Module, ABC):
     """Merges each level by itself, in as many channels as appearance has.
 
     Motion is brought to them by a 1 × 1 convolution where it has others.
@@ -49,6 +50,6 @@ class LevelFusion(nn.Module):
         levels = zip(appearance, motion, self.match, strict=True)
         return [self.merge(i, a, match(m)) for i, (a, m, match) in enumerate(levels)]
 
+    @abstractmethod
     def merge(self, level: int, appearance: Tensor, motion: Tensor) -> Tensor:
         """One level of both streams (N, C, h, w) → one of the same shape."""
-        raise NotImplementedError

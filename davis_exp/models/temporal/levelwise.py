@@ -1,5 +1,6 @@
 """What temporal parts have in common that work on some of the encoder's levels, each by a cell of its own."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import Context, State
 
 
-class Cell(nn.Module):
+class Cell(nn.Module, ABC):
     """One level's worker; it keeps the level's size.
 
     Attributes:
@@ -23,9 +24,9 @@ class Cell(nn.Module):
         """The state before the first frame of `level` (B, T, C, h, w); as many tensors in every cell."""
         return ()
 
+    @abstractmethod
     def forward(self, level: Tensor, state: State) -> tuple[Tensor, State]:
         """(B, T, C, h, w) and the state before it → (B, T, channels, h, w), and the state after it."""
-        raise NotImplementedError
 
 
 class LevelwiseTemporal(nn.Module):

@@ -9,8 +9,8 @@ from importlib.resources import files
 from itertools import zip_longest
 from typing import Any
 
-from davis_exp import __version__
 from davis_exp.results.charts import STYLE
+from davis_exp.utils.version import __version__
 
 # What a browser may do with the page, whatever is in it: nothing leaves, nothing comes from elsewhere.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
