@@ -1,9 +1,6 @@
 """From a source to loaders: the hold-out split, training clips in batches, whole sequences for evaluation."""
 
-import contextlib
-import ctypes
 import logging
-import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,12 +14,11 @@ from davis_exp.data.clips import Augmentation, ClipDataset, ClipSampler, rank_an
 from davis_exp.data.decoded import GB, DecodedMotion, DecodedStore
 from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
+from davis_exp.data.loaders import start_worker, whole
 from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Part, Sequence, Source, with_masks
 from davis_exp.data.split import TrainedOn, frame_weights, split_holdout
-from davis_exp.utils import interrupts
 from davis_exp.utils.errors import BadInput
-from davis_exp.utils.following import follow
 
 log = logging.getLogger(__name__)
 
@@ -222,16 +218,16 @@ class ClipDataModule(pl.LightningDataModule):
             num_workers=loading.workers,
             persistent_workers=loading.workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
             # A generator of its own: otherwise each epoch would draw from the one that initialises models.
             generator=torch.Generator().manual_seed(self.seed),
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return _whole(self.val_sequences)
+        return whole(self.val_sequences)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return _whole(self.test_sequences)
+        return whole(self.test_sequences)
 
 
 def _say_sparse(sequences: list[Sequence], what: str) -> None:
@@ -259,43 +255,3 @@ def _alike(sequences: list[Sequence]) -> str | None:
         f"{count} masks are all {word} as they are read: see davis-exp data check, and say by data.masks what marks the "
         "object"
     )
-
-
-def _whole(sequences: list[Sequence]) -> DataLoader[Any]:
-    """A loader of the sequences themselves: frames are read, and moved, as inference asks for them."""
-    rank, world = rank_and_world()
-    share: Any = shares(sequences, world)[rank]
-    return DataLoader(share, batch_size=None, collate_fn=_same, generator=torch.Generator())
-
-
-def shares(sequences: list[Sequence], world: int) -> list[list[Sequence | None]]:
-    """Whole sequences shared out over `world` ranks, about as many frames to each; none is given out twice.
-
-    Ranks must take equally many steps, or one waits for ever: None fills up what has fewer.
-    """
-    given: list[list[int]] = [[] for _ in range(world)]
-    frames = [0] * world
-    for i in sorted(range(len(sequences)), key=lambda i: -len(sequences[i])):
-        rank = frames.index(min(frames))
-        given[rank].append(i)
-        frames[rank] += len(sequences[i])
-    longest = max(map(len, given))
-    return [[sequences[i] for i in sorted(share)] + [None] * (longest - len(share)) for share in given]
-
-
-def _same(item: Any) -> Any:
-    return item
-
-
-def _start_worker(worker: int) -> None:
-    import cv2
-
-    interrupts.leave_to_starter()
-    if (starter := multiprocessing.parent_process()) is not None and starter.pid is not None:
-        follow(starter.pid, kernel=False)
-    cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's threads would also dead-lock after a fork
-    # Memory of decoded frames is kept for the next ones: getting it anew from the system, page by page, takes as long
-    # as decoding does. (glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.)
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        for parameter in (-3, -1):
-            ctypes.CDLL(None).mallopt(parameter, 2**28)

@@ -3,17 +3,13 @@
 import contextlib
 import dataclasses
 import logging
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from davis_exp import config
 from davis_exp.config.instantiate import make, plain
-from davis_exp.utils import distributed
 from davis_exp.utils.arguments import located
 from davis_exp.utils.errors import BadInput
 
@@ -30,20 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What Lightning warns of that is meant so, or its own affair.
-MEANT = (
-    ".*isinstance\\(treespec, LeafSpec\\).*",
-    ".*does not have many workers.*",
-    ".*Checkpoint directory .* exists and is not empty.*",
-    ".*WeightAveraging callback, but loading a checkpoint outside.*",
-    ".*The number of training batches .* is smaller than the logging interval.*",
-    ".*GPU available but not used.*",
-    ".*module\\(s\\) in eval mode at the start of training.*",  # frozen encoders are
-    ".*Grad strides do not match bucket view strides.*",  # channels_last weights on several devices
-    ".*your dataloader is not resumable.*",  # davis_exp.resuming has it begin where it should
-    ".*when logging on epoch level in distributed setting.*",  # val/J is every rank's before it is logged
-)
-PRECISIONS = ("32-true", "32", 32, "16-mixed", "bf16-mixed")
 PARTS = ("encoder", "temporal", "decoder")  # root groups that a composed model is made of
 
 
@@ -239,72 +221,3 @@ def build_callbacks(cfg: DictConfig) -> "dict[str, pl.Callback]":
     """The callbacks that go with training, by their names in the config."""
     nodes = cfg.get("callbacks") or {}
     return {str(name): make(node, f"callbacks.{name}") for name, node in nodes.items() if node}
-
-
-def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]") -> "pl.Trainer":
-    """Lightning's Trainer and its logger, keeping everything under `output`. A rank meets the others here."""
-    from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
-    from pytorch_lightning.plugins.environments import LightningEnvironment
-    from pytorch_lightning.strategies import DDPStrategy
-    from pytorch_lightning.utilities.exceptions import MisconfigurationException
-
-    from davis_exp.tracking.metrics_csv import MetricsCsv
-    from davis_exp.training.callbacks.checkpoint import AtomicCheckpointIO
-    from davis_exp.training.callbacks.progress import PlainProgress
-    from davis_exp.training.settings import translated
-
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # no tips, no list of absent hardware
-    for message in MEANT:
-        warnings.filterwarnings("ignore", message=message)
-    logger: Any = make(cfg.logger, "logger")(save_dir=str(output)) if cfg.get("logger") else False
-    if logger and not isinstance(logger, MetricsCsv):
-        logger = [logger, MetricsCsv(str(output))]  # the run's own curves, wherever else they go
-    trainer = make(translated(plain(cfg.trainer)), "trainer")
-    for name in ("fast_dev_run", "limit_test_batches"):
-        if cfg.trainer.get(name):
-            raise BadInput(f"trainer.{name}: results must be whole; for a quick look use trainer=debug")
-    if cfg.trainer.get("precision") not in (None, *PRECISIONS):
-        raise BadInput(
-            f"trainer.precision: must be one of {', '.join(map(str, PRECISIONS[:1] + PRECISIONS[3:]))}"
-        )
-    world = distributed.here().world
-    several = world > 1
-    if several and cfg.trainer.get("strategy"):
-        raise BadInput(
-            "trainer.strategy: several devices train by DDP, whose settings are ours; leave it out"
-        )
-    # Unused parameters are looked for, since parts of a model may lie idle: a stage that no decoder reads, a head.
-    strategy = {"strategy": DDPStrategy(find_unused_parameters=True)} if several else {}
-    try:
-        built = trainer(
-            **strategy,
-            # Ranks are started by us alone, inside a cluster's job too.
-            plugins=[LightningEnvironment(), AtomicCheckpointIO()],
-            default_root_dir=str(output),
-            callbacks=callbacks,
-            logger=logger,
-            enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks)
-            or (sys.stderr.isatty() and not any(isinstance(c, PlainProgress) for c in callbacks)),
-            enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # clips are sharded by our own sampler, sequences whole
-        )
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise BadInput(
-            f"trainer: Lightning refuses these settings: {' '.join(str(error).split())}"
-        ) from error
-    # Signals are ours (utils/interrupts): Lightning's own end a training without a word of how to go on.
-    built._signal_connector.register_signal_handlers = lambda: None
-    if built.world_size != world:
-        raise BadInput(
-            f"trainer.devices: {built.world_size} processes are needed and {world} started: give davis-exp "
-            "a number, as trainer.devices=2, all on one machine"
-        )
-    device = built.strategy.root_device
-    if several and cfg.trainer.get("sync_batchnorm") and device.type == "cpu":
-        raise BadInput("trainer.sync_batchnorm: PyTorch has it for GPUs only; set it to false")
-    if several:
-        distributed.join(device)
-    return built

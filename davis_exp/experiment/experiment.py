@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from davis_exp import budget, config
 from davis_exp.budget.table import composition, cost_table
 from davis_exp.experiment import build, checkpoints
+from davis_exp.experiment.trainer import build_trainer
 from davis_exp.runs import config as stored
 from davis_exp.runs import status
 from davis_exp.utils import distributed, terminal
@@ -108,7 +109,7 @@ class Experiment:
     @cached_property
     def trainer(self) -> "pl.Trainer":
         """Lightning's Trainer, with the config's callbacks where it trains."""
-        return build.build_trainer(self.cfg, self.output, [*self.callbacks.values(), *self.added])
+        return build_trainer(self.cfg, self.output, [*self.callbacks.values(), *self.added])
 
     def metadata(self, checkpoint: Path | None) -> dict[str, Any]:
         """What the results' metadata.json says of the model, whose weights are those of `checkpoint`."""

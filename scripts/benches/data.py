@@ -113,9 +113,9 @@ class Program:
         chosen = random.Random(0).sample(files, min(frames, len(files)))
         self.start: Callable[[int], None] = one_thread
         if name in OURS:
-            from davis_exp.data.datamodule import _start_worker
+            from davis_exp.data.loaders import start_worker
 
-            self.start, self.batch = _start_worker, BATCH // CLIP
+            self.start, self.batch = start_worker, BATCH // CLIP
             self.dataset: Dataset[Any] = self._ours(OURS[name], sequences, chosen, folder)
             self.items: list[Any] = [(0, item) for item in range(frames // CLIP)]
         else:

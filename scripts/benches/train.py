@@ -29,6 +29,7 @@ from omegaconf import DictConfig, open_dict
 
 from davis_exp.config import conf_dir
 from davis_exp.experiment import build
+from davis_exp.experiment.trainer import build_trainer
 
 WARM = 2  # steps
 CUDA = torch.cuda.is_available()  # asking takes a tenth of a millisecond
@@ -112,7 +113,7 @@ class Experiment:
         task = build.build_task(self.cfg, copy.deepcopy(self.model), self.motion)
         watch = Stopwatch()
         output = Path(tempfile.mkdtemp(dir=self.folder))
-        trainer = build.build_trainer(self.cfg, output, [*build.build_callbacks(self.cfg).values(), watch])
+        trainer = build_trainer(self.cfg, output, [*build.build_callbacks(self.cfg).values(), watch])
         trainer.fit(task, train_dataloaders=loader)
         return watch.per_step()
 

@@ -6,6 +6,7 @@ import yaml
 
 from davis_exp.config import conf_dir, groups
 from davis_exp.experiment import build
+from davis_exp.experiment.trainer import build_trainer
 from davis_exp.utils import distributed
 
 CONF = conf_dir()
@@ -33,7 +34,7 @@ def test_optimizer_and_scheduler(compose, name, schedule):
 @pytest.mark.parametrize("logger", options("logger"))
 def test_trainer_and_logger(compose, name, logger, tmp_path):
     cfg = compose(f"trainer={name}", f"logger={logger}")
-    trainer = build.build_trainer(cfg, tmp_path, [])
+    trainer = build_trainer(cfg, tmp_path, [])
     assert trainer.default_root_dir == str(tmp_path)
     assert len(trainer.loggers) == {"none": 0, "csv": 1}.get(logger, 2)
 
@@ -43,16 +44,16 @@ def test_several_devices_are_the_command_line_s_to_start(compose, name, tmp_path
     cfg = compose(f"trainer={name}")
     assert distributed.number(cfg.trainer.devices) == 2
     with pytest.raises(build.BadInput, match="trainer"):
-        build.build_trainer(cfg, tmp_path, [])
+        build_trainer(cfg, tmp_path, [])
 
 
 def test_gpu_trainer_says_so_where_there_is_none(compose, tmp_path):
     cfg = compose("trainer=gpu")
     if torch.cuda.is_available():
-        assert build.build_trainer(cfg, tmp_path, []).num_devices == 1
+        assert build_trainer(cfg, tmp_path, []).num_devices == 1
     else:
         with pytest.raises(build.BadInput, match="trainer"):
-            build.build_trainer(cfg, tmp_path, [])
+            build_trainer(cfg, tmp_path, [])
 
 
 @pytest.mark.parametrize("name", options("callbacks"))

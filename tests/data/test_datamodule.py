@@ -12,8 +12,9 @@ import yaml
 
 from davis_exp.config import conf_dir
 from davis_exp.data.augment import ClipAugmentation
-from davis_exp.data.datamodule import ClipDataModule, shares
+from davis_exp.data.datamodule import ClipDataModule
 from davis_exp.data.flow import DisFlow
+from davis_exp.data.loaders import shares
 from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Source
 from davis_exp.data.sources import ContestSource, DavisSource

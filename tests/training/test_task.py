@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from davis_exp.experiment import build
+from davis_exp.experiment.trainer import build_trainer
 from davis_exp.training.callbacks.checkpoint import RunCheckpoint
 from davis_exp.training.callbacks.progress import PlainProgress
 from davis_exp.training.task import LOOK_EVERY, SegmentationTask
@@ -79,7 +80,7 @@ def train(compose, tmp_path):
             "frames": torch.zeros(1, 1, 3, 8, 8, dtype=torch.uint8),
             "masks": torch.zeros(1, 1, 1, 8, 8, dtype=torch.uint8),
         }
-        trainer = build.build_trainer(cfg, runs[-1], [RunCheckpoint("last"), PlainProgress()])
+        trainer = build_trainer(cfg, runs[-1], [RunCheckpoint("last"), PlainProgress()])
         trainer.fit(task, *(DataLoader([batch] * count, batch_size=None) for count in (len(values), 1)))
         return trainer
 

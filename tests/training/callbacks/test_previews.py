@@ -10,6 +10,7 @@ from PIL import Image
 
 from davis_exp.data.sequences import Sequence
 from davis_exp.experiment import build
+from davis_exp.experiment.trainer import build_trainer
 from davis_exp.inference import Inference
 from davis_exp.training.callbacks.previews import BAND, GROUND, WIDTH, Previews
 from davis_exp.utils import distributed
@@ -215,6 +216,6 @@ def test_a_training_leaves_sheets(compose, tmp_path):
     data = build.build_data(cfg, build.build_motion(cfg))
     data.setup("fit")
     task = build.build_task(cfg, build.build_model(cfg), build.build_motion(cfg))
-    trainer = build.build_trainer(cfg, tmp_path, [*build.build_callbacks(cfg).values()])
+    trainer = build_trainer(cfg, tmp_path, [*build.build_callbacks(cfg).values()])
     trainer.fit(task, datamodule=data)
     assert sheets(tmp_path) == ["step-000001.png", "step-000002.png"]
