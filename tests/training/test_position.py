@@ -86,14 +86,14 @@ def train(
         start_new_session=True,
     )
     assert "Traceback" not in done.stderr, done.stderr
-    if at and number != signal.SIGKILL:
+    if done.returncode == 130:
         assert "davis-exp: interrupted; go on with: davis-exp train resume=runs/r/" in done.stderr
     return done.returncode
 
 
 def left(cwd: Path) -> dict:
     """All that a training leaves, but for times and places."""
-    (run,) = (cwd / "runs/r").iterdir()
+    run = sorted((cwd / "runs/r").iterdir())[-1]  # what was killed before its first save is begun anew
     last = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     scores = {
         name: {k: v for k, v in state.items() if "score" in k} for name, state in last["callbacks"].items()
@@ -196,12 +196,11 @@ def test_twenty_interruptions_at_random(whole, tmp_path):
         cwd.mkdir()
         for _ in range(rng.randint(1, 3)):
             number = rng.choice((signal.SIGKILL, signal.SIGTERM))
-            train(
-                cwd,
-                at=rng.randint(1, 14),
-                number=number,
-                phase=rng.choice(("training_step", "validation_step")),
-            )
-        assert train(cwd) == 0
-        if len(list((cwd / "runs/r").iterdir())) == 1:
-            assert_equal(whole, left(cwd), f"round {n}")
+            at, phase = rng.randint(1, 14), rng.choice(("training_step", "validation_step"))
+            code = train(cwd, at=at, number=number, phase=phase)
+            assert code in (0, 130, -9)  # 0: fewer steps than that were left
+            if code == 0:
+                break
+        else:
+            assert train(cwd) == 0
+        assert_equal(whole, left(cwd), f"round {n}")
