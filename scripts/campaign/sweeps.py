@@ -179,12 +179,22 @@ def _changed(folder: Path) -> Iterator[Case]:
 
     yield Case("changed config that is allowed", "train resume", applied)
 
-    def without() -> str | None:
-        (run / "checkpoints/last.ckpt").unlink()
+    def without(names: tuple[str, ...], code: int, said: str) -> str | None:
+        for name in names:
+            (run / "checkpoints" / name).unlink(missing_ok=True)
+        kept = {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
         done = finished(["train", f"resume={run}"], folder)
-        return None if done.code == 2 else f"exit {done.code}: {done.last}"
+        if done.code != code or said not in done.out + done.err:
+            return f"exit {done.code}: {done.last}"
+        changed = [
+            name for name, content in kept.items() if (run / "checkpoints" / name).read_bytes() != content
+        ]
+        return f"{changed} were changed" if changed else None
 
-    yield Case("run without last.ckpt", "train resume", without)
+    best = ("last.ckpt",), 0, "there is no whole last.ckpt: going on from step"
+    yield Case("run without last.ckpt", "train resume", lambda: without(*best))
+    none = ("best.ckpt", "last.ckpt"), 2, "has no checkpoint to go on from"
+    yield Case("run without checkpoints", "train resume", lambda: without(*none))
 
 
 def _mark(folder: Path) -> dict[str, str]:
