@@ -2,7 +2,7 @@
 
     for frame, confidence in davis_exp.load("zoo/zoo_mobile")("holiday.mp4"): ...
     davis_exp.score("runs/…/results", "path/to/DAVIS")
-    model = davis_exp.build(davis_exp.compose(["encoder=resnet18", "decoder=fpn"]))
+    model = davis_exp.build(davis_exp.compose(["decoder=fpn", "temporal=conv_gru"]))
 
 What is bad input raises `BadInput`, whose text is one line that says what to do; over the budget, `OverBudget`.
 """
