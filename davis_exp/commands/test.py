@@ -27,7 +27,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     cost = build.cost(trained)
     budget.guard(cost, trained.budget.limit)
     log.info("%s", cost.table())
-    if distributed.here().first:
+    if distributed.is_main():
         split = cfg.data.get("test_split")
         status.update(output, nparams=cost.parameters, nflops=cost.flops, test_split=split)
 

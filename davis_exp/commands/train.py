@@ -37,7 +37,7 @@ def run(cfg: DictConfig, output: Path) -> int:
         log.info("%s", composed, extra=terminal.shown(None))
     table = terminal.shown(lambda: cost_table(cost.to_dict(), choices, cfg.budget.limit))
     log.info("%s", cost.table(), extra=table)
-    first = distributed.here().first  # of the processes that train together
+    first = distributed.is_main()  # of the processes that train together
     split = cfg.data.get("test_split")
     if first:
         status.update(output, nparams=cost.parameters, nflops=cost.flops, test_split=split)
@@ -55,7 +55,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     if kept is not None:
         checkpoints.fill(model, kept)  # refuses another model's weights; Lightning loads it again
     else:
-        with distributed.in_turn():
+        with distributed.one_first():
             build.load_weights(model)
     if first:
         forget_after(output, kept["global_step"] if kept is not None else 0)

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from davis_exp.data.clips import Augmentation, ClipDataset, ClipSampler, rank_and_world
+from davis_exp.data.clips import Augmentation, ClipDataset, ClipSampler
 from davis_exp.data.decoded import GB, DecodedMotion, DecodedStore
 from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Part, Sequence, Source
 from davis_exp.data.split import Past, frame_weights, split_holdout
-from davis_exp.utils import interrupts
+from davis_exp.utils import distributed, interrupts
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.following import follow
 
@@ -165,7 +165,7 @@ class ClipDataModule(pl.LightningDataModule):
         assert self.augmentation is not None
         if self._decoded is None:
             loading = self.loading
-            ranks = rank_and_world()[1] if loading.cache == "ram" else 1  # each keeps its own in memory
+            ranks = distributed.world_size() if loading.cache == "ram" else 1  # each keeps its own in memory
             limit, size = int(loading.cache_gb * GB) // ranks, self.augmentation(size=loading.size).finest
             self._store = DecodedStore(loading.cache, limit, size, self.motion)
             self._decoded = self._store.keep(self.train_sequences)
@@ -188,7 +188,7 @@ class ClipDataModule(pl.LightningDataModule):
             motion=DecodedMotion(self.motion) if decoded and self.motion is not None else self.motion,
             features=self.features,
         )
-        _, world = rank_and_world()
+        world = distributed.world_size()
         if loading.batch_size % world:
             raise BadInput(
                 f"data.batch_size={loading.batch_size} cannot be shared out evenly over {world} devices: set it to "
@@ -216,8 +216,7 @@ class ClipDataModule(pl.LightningDataModule):
 
 def _whole(sequences: list[Sequence]) -> DataLoader[Any]:
     """A loader of the sequences themselves: frames are read, and moved, as inference asks for them."""
-    rank, world = rank_and_world()
-    share: Any = shares(sequences, world)[rank]
+    share: Any = shares(sequences, distributed.world_size())[distributed.rank()]
     return DataLoader(share, batch_size=None, collate_fn=_same, generator=torch.Generator())
 
 

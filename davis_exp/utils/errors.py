@@ -1,4 +1,4 @@
-"""The two ways a run is refused. Each prints as one line and ends the program with its own exit code."""
+"""The ways a run is refused. Each prints as one line and ends the program with its own exit code."""
 
 import errno
 import os
@@ -37,6 +37,12 @@ class OverBudget(BadInput):
 
 class CannotWrite(Exception):
     """The disk or its rights did not let us write; the message says what, where and what is free (exit code 1)."""
+
+    exit_code = 1
+
+
+class CannotMeet(Exception):
+    """Of processes that were to work together, some have not come; the message says where they were waited for."""
 
     exit_code = 1
 
