@@ -56,6 +56,7 @@ class Job:
                 if hydra.output_subdir is None:
                     _keep(cfg, folder)
                 if distributed.started() and os.environ.get("SLURM_PROCID") != "0":  # rank 0 keeps the record
+                    os.chdir(hydra.runtime.cwd)
                     run_job(self.name, self.module, folder)
                     return None
                 limit = (cfg.get("budget") or {}).get("limit")
@@ -124,7 +125,7 @@ def run_rank(name: str, module: str, folder: Path, *logs: str, again: bool = Fal
 
 def _composed(folder: Path, logs: Sequence[str]) -> DictConfig:
     handlers = [terminal.Console(), *map(logging.FileHandler, logs)]
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
     assert isinstance(cfg, DictConfig)
     OmegaConf.set_struct(cfg, True)
