@@ -3,6 +3,7 @@
 torchrun, srun or launch/ranks.py starts them. No torch is imported before they meet.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -92,6 +93,7 @@ def join() -> None:
         store, _rank, _world = next(iter(rendezvous("env://", timeout=timedelta(seconds=seconds))))
         _store = dist.PrefixStore(_name(store, time.monotonic() + seconds), store)
         dist.init_process_group(backend, store=_store, rank=_rank, world_size=_world, timeout=PATIENCE)
+        atexit.register(dist.destroy_process_group)  # its threads would abort this process
     except (RuntimeError, ValueError) as error:
         place = ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
         raise CannotMeet(
@@ -184,14 +186,6 @@ def together() -> Iterator[None]:
         if first is error:
             raise
         raise first from error
-    finally:
-        if joined():
-            import torch
-
-            if (
-                _cause is None or not torch.cuda.is_available()
-            ):  # else it may wait for an operation that never ends
-                torch.distributed.destroy_process_group()
 
 
 def cause(error: BaseException) -> BaseException:
