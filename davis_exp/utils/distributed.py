@@ -156,8 +156,14 @@ def gathered(value: Value) -> list[Value]:
 
 
 def any_of(*flags: bool) -> list[bool]:
-    """Each flag: whether it is set in any rank. As `gathered`."""
-    return [any(everywhere) for everywhere in zip(*gathered(flags), strict=True)]
+    """Each flag: whether it is set in any rank. As `gathered`, but cheap enough for every batch."""
+    if _world == 1:
+        return list(flags)
+    import torch
+
+    found = torch.tensor(flags, dtype=torch.int32)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+    return [bool(flag) for flag in found.tolist()]
 
 
 @contextlib.contextmanager
