@@ -29,6 +29,7 @@ MEETING = (
 PATIENCE = timedelta(days=1)  # with ranks that are alive: one may have much longer sequences than another
 ECHO = 1.0  # seconds within which a rank that feels the failure of another hears of it
 FELT = re.compile(r"gloo|nccl|by peer", re.IGNORECASE)
+LEFT = re.compile(r"by peer|remote process")  # gloo's words, and NCCL's
 
 _rank, _world = 0, 1
 _store: Any = None  # where the first rank to fail leaves word
@@ -75,7 +76,7 @@ def started() -> bool:
 def join() -> None:
     """Meet the other ranks; all must call it. Gloo carries what is on CPUs, NCCL what is on GPUs.
 
-    Raises CannotMeet where some do not come in time.
+    Raises CannotMeet where some do not come in time, BadInput where it is not said which rank this is, or how long to wait.
     """
     global _rank, _world, _store, _pids
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # what goes wrong is raised as well
@@ -83,11 +84,16 @@ def join() -> None:
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
 
-    if "RANK" not in os.environ:
-        _translate_slurm()
+    try:
+        seconds = timedelta(seconds=float(os.environ.get(MEETING, "600"))).total_seconds()
+        if "RANK" not in os.environ:
+            _translate_slurm()
+    except (LookupError, ArithmeticError, ValueError, RuntimeError) as error:
+        raise BadInput(
+            f"{MEETING}, or srun's own variables (SLURM_…), make no sense: {brief(error)}"
+        ) from error
     os.environ.setdefault("LOCAL_RANK", os.environ["RANK"])
     os.environ.setdefault("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
-    seconds = float(os.environ.get(MEETING, "600"))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         store, _rank, _world = next(iter(rendezvous("env://", timeout=timedelta(seconds=seconds))))
@@ -211,7 +217,7 @@ def cause(error: BaseException) -> BaseException:
             latest = time.monotonic() + ECHO
             while not (_store.check(["failure"]) or (lost := _lost())) and time.monotonic() < latest:
                 time.sleep(0.02)
-        if felt and lost is None:
+        if felt and lost is None and LEFT.search(str(error)):
             lost = LostRank(f"one of the {_world} processes is gone, without a word")
         if lost is not None:
             lost.__cause__ = error

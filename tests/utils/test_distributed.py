@@ -170,6 +170,28 @@ def test_ranks_that_are_started_anew_do_not_take_up_what_earlier_ones_have_left(
         assert {out for out, _ in outputs} == {f"{[ranks[late].pid, ranks[1 - late].pid]}\n"}, (outputs, pids)
 
 
+@pytest.mark.parametrize(
+    "env",
+    [
+        {distributed.MEETING: "soon"},
+        {distributed.MEETING: "nan"},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "x"},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "2"},  # and not which of its machine
+    ],
+)
+def test_variables_that_make_no_sense_are_refused(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str]
+) -> None:
+    own = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_NTASKS_PER_NODE")
+    for name in (*own, "TORCH_CPP_LOG_LEVEL"):
+        monkeypatch.setenv(name, "")  # so that what is set meanwhile is gone with the test
+        monkeypatch.delenv(name)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadInput, match="make no sense"):
+        distributed.join()
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.slow
 def test_a_rank_that_never_comes_is_not_waited_for_longer_than_was_said(tmp_path: Path, rank: int) -> None:
