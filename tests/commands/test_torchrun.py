@@ -48,7 +48,8 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
         with socket.socket() as found:
             found.bind(("localhost", 0))
             endpoint = f"--rdzv-endpoint=localhost:{found.getsockname()[1]}"
-        group = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", endpoint, "--rdzv-id=x")
+        logs = f"--log-dir={tmp_path / 'agents'}"
+        group = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", endpoint, "--rdzv-id=x", logs)
         command = [
             sys.executable,
             "-m",
@@ -170,7 +171,8 @@ def test_ctrl_c_on_one_machine_ends_the_training_where_it_can_be_gone_on_with(
 
 def test_one_command_tests_by_as_many_processes_as_it_is_given(alone: Path, tmp_path: Path) -> None:
     data = [o for o in TINY if o.startswith("data") and "clips" not in o]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=3", "-m", "davis_exp", "test"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=3", f"--log-dir={tmp_path}"]
+    command += ["-m", "davis_exp", "test"]
     where = [f"checkpoint={alone}/checkpoints/best.ckpt", "name=x"]
     done = subprocess.run(
         [*command, *data, *where], cwd=tmp_path, env=ENVIRON, capture_output=True, text=True

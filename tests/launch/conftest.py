@@ -133,7 +133,7 @@ def app(tmp_path: Path, environment: dict[str, str]) -> Run:
     """Runs `davis-exp train …` in an empty folder, by torchrun where `agent` holds options for it."""
 
     def run(*arguments: str, agent: tuple[str, ...] = (), **env: str) -> "subprocess.CompletedProcess[str]":
-        torchrun = ["-m", "torch.distributed.run", *agent] if agent else []
+        torchrun = ["-m", "torch.distributed.run", f"--log-dir={tmp_path}/agent", *agent] if agent else []
         command = [sys.executable, *torchrun, "-m", "davis_exp", "train", *arguments]
         cwd = tmp_path / "cwd"
         return subprocess.run(
