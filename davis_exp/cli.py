@@ -11,12 +11,13 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from davis_exp import config
 from davis_exp.tracking import agent
-from davis_exp.utils import terminal
-from davis_exp.utils.errors import BadInput, OverBudget, cannot_write, quoted
+from davis_exp.utils import distributed, terminal
+from davis_exp.utils.errors import BadInput, CannotMeet, OverBudget, cannot_write, quoted
 from davis_exp.utils.version import __version__
 
 
@@ -126,6 +127,9 @@ def _answered(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return 0 if agent.inside() else 130  # a W&B agent stops runs so, and gives up after a few failures
+    except CannotMeet as error:
+        say(str(error))
+        return error.exit_code
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             say(f"{quoted(error.filename)}: {(error.strerror or '').lower()}; give another path")
@@ -160,13 +164,14 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if name in ("-sc", "--shell-completion"):
         return _complete(arguments)
-    if name == "_job":  # one job of a sweep, see sweep.py
+    if name in ("_job", "_rank"):  # of a sweep (launch/sweep.py), or of a job (launch/ranks.py)
         from davis_exp.utils.following import be_started_by
 
         be_started_by(int(rest[2]))  # before anything slow is imported
-        from davis_exp.launch.job import run_job
+        from davis_exp.launch import job
 
-        return run_job(rest[0], COMMANDS[rest[0]].module, rest[1])
+        run = job.run_job if name == "_job" else job.run_rank
+        return run(rest[0], COMMANDS[rest[0]].module, Path(rest[1]), *rest[3:])
     if name not in COMMANDS or not find_spec(COMMANDS[name].module):
         if not name:
             raise BadInput(f"which command? {', '.join(built())} (davis-exp --help)")
@@ -177,10 +182,12 @@ def _dispatch(arguments: list[str]) -> int:
     if "-h" in rest or "--help" in rest:
         print(_hydra_help(name, command))
         return 0
-    from davis_exp.launch.hydra import run_hydra
+    from davis_exp.launch.hydra import run_hydra, run_started
 
     if agent.inside():
         rest = agent.overrides(rest)
+    if not command.files and distributed.started():
+        return run_started(name, command.module, rest)
     return run_hydra(name, command.module, rest, command.files)
 
 

@@ -49,9 +49,9 @@ def run(cfg: DictConfig, output: Path) -> int:
     if kept is not None:
         checkpoints.fill(run.model, kept)  # refuses another model's weights; Lightning loads it again
     else:
-        with distributed.in_turn():
+        with distributed.one_first():
             build.load_weights(run.model)
-    if distributed.here().first:
+    if distributed.is_main():
         forget_after(output, kept["global_step"] if kept is not None else 0)
     data.features = build.build_features(cfg, run.model, data.loading.size)
     data.same_batches = settings.overfits(cfg.trainer)

@@ -18,7 +18,7 @@ NOT_IN_DIGEST = (
     *("hydra", "logger", "callbacks", "budget", "name", "resume", "resume_allow", "allow"),
     *("*.root", "*.path", "*.paths", "*.folder", "*.default_root_dir"),
     *("*.workers", "*.num_workers", "*.persistent_workers", "*.pin_memory", "*.prefetch_factor", "*.threads"),
-    *("*.cache", "*.cache_dir", "*.cache_gb", "*.device", "*.devices", "*.accelerator"),
+    *("*.cache", "*.cache_dir", "*.cache_gb", "*.device", "*.devices", "*.num_nodes", "*.accelerator"),
     *("*.enable_progress_bar", "*.enable_model_summary", "*.log_every_n_steps"),
 )
 

@@ -14,6 +14,7 @@ from davis_exp.data import flow_geometry
 from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence, mask_or_empty
+from davis_exp.utils import distributed
 from davis_exp.utils.errors import BadInput
 
 
@@ -178,7 +179,7 @@ class ClipSampler(Sampler[tuple[int, int]]):
         clips: items per epoch.
         seed: decides the order, together with the epoch.
         batch: items in a batch, of all ranks together.
-        rank, world_size: None asks torch.distributed when iterated.
+        rank, world_size: None asks `distributed` when iterated.
         same: every epoch is the first again.
     """
 
@@ -223,11 +224,4 @@ class ClipSampler(Sampler[tuple[int, int]]):
         return [(epoch, int(item)) for item in order[rank::world]]
 
     def _rank_and_world(self) -> tuple[int, int]:
-        return self._shard or rank_and_world()
-
-
-def rank_and_world() -> tuple[int, int]:
-    """This process' rank and the number of processes; (0, 1) outside a distributed run."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+        return self._shard or (distributed.rank(), distributed.world_size())

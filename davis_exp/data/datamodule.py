@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from davis_exp.data.clips import Augmentation, ClipDataset, ClipSampler, rank_and_world
+from davis_exp.data.clips import Augmentation, ClipDataset, ClipSampler
 from davis_exp.data.decoded import GB, DecodedMotion, DecodedStore
 from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
@@ -18,6 +18,7 @@ from davis_exp.data.loaders import start_worker, whole
 from davis_exp.data.loading import Loading
 from davis_exp.data.sequences import Part, Sequence, Source, with_masks
 from davis_exp.data.split import TrainedOn, frame_weights, split_holdout
+from davis_exp.utils import distributed
 from davis_exp.utils.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ class ClipDataModule(pl.LightningDataModule):
         assert self.augmentation is not None
         if self._decoded is None:
             loading = self.loading
-            ranks = rank_and_world()[1] if loading.cache == "ram" else 1  # each keeps its own in memory
+            ranks = distributed.world_size() if loading.cache == "ram" else 1  # each keeps its own in memory
             limit, size = int(loading.cache_gb * GB) // ranks, self.augmentation(size=loading.size).finest
             self._store = DecodedStore(loading.cache, limit, size, self.motion)
             self._decoded = self._store.keep(self.train_sequences)
@@ -204,7 +205,7 @@ class ClipDataModule(pl.LightningDataModule):
             motion=DecodedMotion(self.motion) if decoded and self.motion is not None else self.motion,
             features=self.features,
         )
-        _, world = rank_and_world()
+        world = distributed.world_size()
         if loading.batch_size % world:
             raise BadInput(
                 f"data.batch_size={loading.batch_size} cannot be shared out evenly over {world} devices: set it to "

@@ -8,16 +8,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from davis_exp.data.clips import rank_and_world
 from davis_exp.data.sequences import Sequence
-from davis_exp.utils import interrupts
+from davis_exp.utils import distributed, interrupts
 from davis_exp.utils.following import follow
 
 
 def whole(sequences: list[Sequence]) -> DataLoader[Any]:
     """A loader of the sequences themselves: frames are read, and moved, as inference asks for them."""
-    rank, world = rank_and_world()
-    share: Any = shares(sequences, world)[rank]
+    share: Any = shares(sequences, distributed.world_size())[distributed.rank()]
     return DataLoader(share, batch_size=None, collate_fn=_same, generator=torch.Generator())
 
 

@@ -32,7 +32,7 @@ def evaluate(run: Experiment, checkpoint: Path | None) -> dict[str, Any] | None:
     trainer.test(run.task, datamodule=data, verbose=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if not distributed.here().first:
+    if not distributed.is_main():
         return None
     results = Results.open(folder)
     log.info("results: %d masks in %s", len(results.paths), folder)

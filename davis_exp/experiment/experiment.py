@@ -67,7 +67,7 @@ class Experiment:
 
     def note(self, **fields: Any) -> None:
         """Write `fields` into the run's status.json; of several ranks the first does."""
-        if distributed.here().first:
+        if distributed.is_main():
             status.update(self.output, **fields)
 
     @cached_property

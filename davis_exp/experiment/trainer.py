@@ -1,14 +1,17 @@
 """Lightning's Trainer, as an experiment wants it."""
 
 import logging
+import os
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from davis_exp.config.instantiate import make, plain
+from davis_exp.launch import ranks
 from davis_exp.utils import distributed
 from davis_exp.utils.errors import BadInput
 
@@ -34,7 +37,7 @@ PRECISIONS = ("32-true", "32", 32, "16-mixed", "bf16-mixed")
 def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]") -> "pl.Trainer":
     """Lightning's Trainer and its logger, keeping everything under `output`. A rank meets the others here."""
     from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
-    from pytorch_lightning.plugins.environments import LightningEnvironment
+    from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
     from pytorch_lightning.strategies import DDPStrategy
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -58,19 +61,20 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
         raise BadInput(
             f"trainer.precision: must be one of {', '.join(map(str, PRECISIONS[:1] + PRECISIONS[3:]))}"
         )
-    world = distributed.here().world
+    world = distributed.world_size()
     several = world > 1
     if several and cfg.trainer.get("strategy"):
         raise BadInput(
             "trainer.strategy: several devices train by DDP, whose settings are ours; leave it out"
         )
     # Unused parameters are looked for, since parts of a model may lie idle: a stage that no decoder reads, a head.
-    strategy = {"strategy": DDPStrategy(find_unused_parameters=True)} if several else {}
+    group: dict[str, Any] = {}
+    if several:
+        group = _as_started(cfg.trainer) | {"strategy": DDPStrategy(find_unused_parameters=True)}
     try:
         built = trainer(
-            **strategy,
-            # Ranks are started by us alone, inside a cluster's job too.
-            plugins=[LightningEnvironment(), AtomicCheckpointIO()],
+            **group,
+            plugins=[TorchElasticEnvironment() if several else LightningEnvironment(), AtomicCheckpointIO()],
             default_root_dir=str(output),
             callbacks=callbacks,
             logger=logger,
@@ -90,11 +94,22 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
     if built.world_size != world:
         raise BadInput(
             f"trainer.devices: {built.world_size} processes are needed and {world} started: give davis-exp "
-            "a number, as trainer.devices=2, all on one machine"
+            "a number, as trainer.devices=2, or leave it to torchrun"
         )
-    device = built.strategy.root_device
-    if several and cfg.trainer.get("sync_batchnorm") and device.type == "cpu":
+    if several and cfg.trainer.get("sync_batchnorm") and built.strategy.root_device.type == "cpu":
         raise BadInput("trainer.sync_batchnorm: PyTorch has it for GPUs only; set it to false")
-    if several:
-        distributed.join(device)
     return built
+
+
+def _as_started(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The devices and nodes that ranks have been started on. Raises BadInput where `trainer` asks for others."""
+    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    there = {"devices": local, "num_nodes": distributed.world_size() // local}
+    for key, started in there.items():
+        if (asked := ranks.number(plain(trainer).get(key))) not in (1, started):
+            raise BadInput(
+                f"trainer.{key}={asked}: {started} started; leave it to what starts them, or ask for as many"
+            )
+    if ranks.number(plain(trainer).get("devices")) == local:  # which ones is the config's to say
+        del there["devices"]
+    return there

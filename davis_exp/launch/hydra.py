@@ -22,10 +22,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
-from davis_exp.launch import resuming, runs, status, sweep
+from davis_exp.launch import ranks, resuming, runs, status, sweep
 from davis_exp.launch.error_messages import causes, explain
-from davis_exp.launch.job import FULL_ERROR, Job, environ, shown
-from davis_exp.utils import given
+from davis_exp.launch.job import FULL_ERROR, Job, environ, run_job, shown
+from davis_exp.utils import distributed, given
 from davis_exp.utils.errors import BadInput, cannot_write
 
 VERSION_BASE = "1.3"
@@ -57,6 +57,8 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
     args.multirun |= searching and not looking  # an option of sweep/ says what to sweep over
     sweeping = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
     folder = None
+    if sweeping and distributed.joined():
+        raise BadInput("-m: a sweep starts the processes of its jobs itself; leave out torchrun or srun")
     if sweeping and not files and not looking:
         args.overrides, folder = sweep.prepared(args.overrides, holdout=name == "train")
     job = Job(name, module, os.environ.get(FULL_ERROR), {file: getattr(args, file) for file in files})
@@ -111,6 +113,24 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
         return cfg
     except Exception as error:
         _refuse(error, argparse.Namespace(overrides=list(overrides), config_name=None), config_name)
+
+
+def run_started(name: str, module: str, arguments: list[str]) -> int:
+    """`run_hydra` in a process that torchrun or srun has started: rank 0 composes, and all work on what comes of it."""
+    told = ranks.meet()
+    if isinstance(told, int):
+        return told
+    if told is not None:  # rank 0 keeps the record of a group that was restarted, too
+        return run_job(name, module, told, *([str(told / "train.log")] if distributed.is_main() else []))
+    code = 1
+    try:
+        code = run_hydra(name, module, arguments)
+    except BaseException as error:
+        code = status.exit_code(error)
+        raise
+    finally:
+        ranks.tell(code)
+    return code
 
 
 def _run_all(job: "Job", args: argparse.Namespace) -> int:

@@ -17,13 +17,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
 from davis_exp.config.instantiate import plain
-from davis_exp.launch import runs, status, sweep
+from davis_exp.launch import ranks, runs, status, sweep
 from davis_exp.launch.error_messages import flat
 from davis_exp.launch.quoting import pasted
 from davis_exp.tracking import agent
 from davis_exp.tracking.session import recording
 from davis_exp.tracking.settings import patience
-from davis_exp.utils import distributed, interrupts
+from davis_exp.utils import distributed, interrupts, terminal
 from davis_exp.utils.errors import BadInput, OverBudget, cannot_write
 from davis_exp.utils.following import follow
 
@@ -52,9 +52,12 @@ class Job:
             if hydra.mode == RunMode.MULTIRUN:
                 if os.getppid() == self.starter:  # a worker of joblib's, which would outlive a killed sweep
                     follow(self.starter, kernel=False)
-                if hydra.output_subdir is None:  # the process to come reads its config there
-                    (folder / ".hydra").mkdir(exist_ok=True)
-                    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
+                if hydra.output_subdir is None:
+                    _keep(cfg, folder)
+                if distributed.started() and os.environ.get("SLURM_PROCID") != "0":  # rank 0 keeps the record
+                    os.chdir(hydra.runtime.cwd)
+                    run_job(self.name, self.module, folder)
+                    return None
                 limit = (cfg.get("budget") or {}).get("limit")
                 identity = runs.identity(cfg, overrides)
                 return sweep.run_job(
@@ -80,18 +83,62 @@ class Job:
         return None
 
 
-def run_job(name: str, module: str, folder: str) -> int:
-    """Run, in this process, the job of a sweep that Hydra has composed in `folder`; returns the exit code.
+def run_job(name: str, module: str, folder: Path, *logs: str) -> int:
+    """Run and record, in this process, the job that Hydra has composed in `folder`; returns the exit code.
 
-    The process that started this one keeps what it prints. The job goes on from its last checkpoint, if any.
+    What it logs goes to standard output, which a sweep keeps, and to the files `logs`. The job goes on from its last
+    checkpoint, if any.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    cfg = OmegaConf.load(Path(folder) / ".hydra" / "config.yaml")
+    if not distributed.joined() and distributed.started():  # by a sweep's launcher, as one of several
+        distributed.join()
+    if not distributed.is_main():
+        return run_rank(name, module, folder, again=True)
+    cfg = _composed(folder, logs)
+    if "resume" in cfg and (cfg.resume is None or logs):
+        cfg.resume = "auto"
+    return execute(name, module, cfg, folder, [])
+
+
+def run_rank(name: str, module: str, folder: Path, *logs: str, again: bool = False) -> int:
+    """Work on the job in `folder` as one of several, and leave it to others to record it and to say what goes wrong.
+
+    With `again` it goes on from its last checkpoint, if any.
+    """
+    try:
+        with interrupts.heard(), distributed.together():
+            if not distributed.joined():
+                distributed.join()
+            if not distributed.is_main():
+                ranks.hush(folder)
+            cfg = _composed(folder, logs if distributed.is_main() else ())
+            if again and "resume" in cfg:
+                cfg.resume = "auto"
+            code = _work(name, module, cfg, folder, tracked=(folder / status.STATUS).is_file())
+    except BaseException as error:
+        if not distributed.is_main():
+            traceback.print_exc()
+        return status.exit_code(error)
+    ranks.log_file(folder, distributed.rank()).unlink(missing_ok=True)
+    return code
+
+
+def _composed(folder: Path, logs: Sequence[str]) -> DictConfig:
+    handlers = [terminal.Console(), *map(logging.FileHandler, logs)]
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+    cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
     assert isinstance(cfg, DictConfig)
     OmegaConf.set_struct(cfg, True)
-    if "resume" in cfg and cfg.resume is None:
-        cfg.resume = "auto"
-    return execute(name, module, cfg, Path(folder), [])
+    return cfg
+
+
+def _work(
+    name: str, module: str, cfg: DictConfig, folder: Path, *, tracked: bool, **files: str | None
+) -> int:
+    """The job itself, in every one of its processes; W&B hears of one."""
+    tracked = tracked and distributed.is_main()
+    with recording(cfg, folder, name, status.exit_code) if tracked else contextlib.nullcontext():
+        code: int = import_module(module).run(cfg, folder, **files)
+    return code
 
 
 def execute(
@@ -104,12 +151,14 @@ def execute(
 ) -> int:
     """Check `cfg`, import `module`, run it; returns the exit code, 1 after a line on stderr if it fails.
 
-    With several devices it is imported and run by as many processes, none of them this one. Where `recorded` holds
+    With several devices it is imported and run by as many processes, none of them this one, unless torchrun or srun has
+    started them. Where `recorded` holds
     overrides, `folder` is locked and its status.json kept. Raises BadInput, and KeyboardInterrupt, for SIGTERM too.
     """
     record = status.RunStatus(folder, command=name) if recorded is not None else None
     try:
-        with record or contextlib.nullcontext():
+        # By itself, Lightning would end as if all were done.
+        with interrupts.heard(), record or contextlib.nullcontext():
             digest = _check(cfg)
             if record and recorded is not None:
                 record.update(seed=cfg.get("seed"), digest=digest)
@@ -117,18 +166,16 @@ def execute(
                     record.update(identity=runs.identity(cfg, recorded))
                     _say_unfinished(folder)
 
-            def work() -> int:  # by several processes where there are several devices; W&B hears of one
-                tracked = record is not None and distributed.here().first
-                with recording(cfg, folder, name, status.exit_code) if tracked else contextlib.nullcontext():
-                    return import_module(module).run(cfg, folder, **files)
-
-            world = distributed.number(plain(cfg.get("trainer") or {}).get("devices"))
-            with interrupts.heard():  # Lightning by itself would end as if all were done
-                code = (
-                    distributed.run(work, world, folder, grace=distributed.GRACE + patience(cfg))
-                    if world > 1
-                    else work()
-                )
+            ranks.tell(folder)
+            world = 1 if distributed.joined() else ranks.wanted(name, plain(cfg.get("trainer") or {}))
+            code = 0
+            if world > 1:
+                if recorded is None:
+                    _keep(cfg, folder)
+                ranks.run(name, folder, world, grace=ranks.GRACE + patience(cfg))
+            else:
+                with distributed.together():
+                    code = _work(name, module, cfg, folder, tracked=record is not None, **files)
             if record:
                 record.update(exit_code=code)
             return code
@@ -151,6 +198,12 @@ def execute(
         where = f", traceback in {shown(folder / status.ERROR)}" if (folder / status.ERROR).is_file() else ""
         print(f"davis-exp: failed: {status.one_line(error)}{where}", file=sys.stderr, flush=True)
         return code
+
+
+def _keep(cfg: DictConfig, folder: Path) -> None:
+    """What processes to come read the config from, where Hydra does not write it."""
+    (folder / ".hydra").mkdir(exist_ok=True)
+    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
 
 
 def _check(cfg: DictConfig) -> str:

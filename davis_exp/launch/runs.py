@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from davis_exp import config
 from davis_exp.config import parts
-from davis_exp.launch import job_folders, resuming, status
+from davis_exp.config.instantiate import plain
+from davis_exp.launch import job_folders, ranks, resuming, status
 from davis_exp.launch.quoting import plain_value, quoted_value
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
@@ -127,7 +128,7 @@ def register_resolvers(claiming: bool = True) -> None:
     """Make `${davis_exp.run_dir:${name},${resume}}` and `${davis_exp.job_dir:}` known to OmegaConf.
 
     They claim a folder when they are resolved, and Hydra does that only to run something; `claiming=False` is
-    for showing a resolved config.
+    for showing a resolved config. `${davis_exp.devices:}` is how many devices of each machine the config asks for.
     """
 
     def run(name: Any, resume: str | None = None, *, _root_: DictConfig) -> str:
@@ -149,6 +150,11 @@ def register_resolvers(claiming: bool = True) -> None:
             resolver if claiming else lambda *_: "<claimed when it runs>",
             replace=True,
         )
+
+    def devices(*, _root_: DictConfig) -> int:
+        return ranks.number(plain(OmegaConf.select(_root_, "trainer.devices")))
+
+    OmegaConf.register_new_resolver("davis_exp.devices", devices, replace=True)
 
 
 class Composed:

@@ -185,4 +185,10 @@ def one_line(error: BaseException) -> str:
         return str(full)
     if isinstance(error, BadInput):
         return message
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        told = message.partition(" GPU ")[0]
+        return (
+            f"the GPU's memory is too small ({told}): lower data.batch_size, data.clip_length or data.size, or set "
+            "trainer.precision=bf16-mixed; for a test, lower inference.size or inference.window"
+        )
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

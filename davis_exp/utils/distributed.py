@@ -1,291 +1,256 @@
-"""Several processes (ranks) that train one model together: how they are started and ended, and what they share.
+"""Several processes (ranks) that train one model together: which of them this is, and what they share.
 
-Who starts them is none of them: it imports no torch, forks, waits, and says what went wrong first. So a rank that
-raises or dies ends the run, with one message and nothing left behind, whatever the others are waiting for.
+torchrun, srun or launch/ranks.py starts them. No torch is imported before they meet.
 """
 
+import atexit
 import contextlib
-import logging
-import multiprocessing
+import json
 import os
 import pickle
+import re
 import signal
-import sys
-import tempfile
+import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterator
 from datetime import timedelta
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkProcess
-from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from davis_exp.utils import interrupts
-from davis_exp.utils.following import follow
-
-if TYPE_CHECKING:
-    import torch
+from davis_exp.utils.errors import BadInput, CannotMeet, brief, quoted
 
 Value = TypeVar("Value")
 
-GRACE = (
-    10.0  # seconds that the first rank has for hearing that it shall end, and for putting its things in order
+MEETING = (
+    "DAVIS_EXP_RENDEZVOUS_SECONDS"  # in the environment: how long ranks wait for each other, 600 if not set
 )
-ECHO = 1.0  # seconds within which the starter tells the first rank of a failure that this one may feel sooner
 PATIENCE = timedelta(days=1)  # with ranks that are alive: one may have much longer sequences than another
+ECHO = 1.0  # seconds within which a rank that feels the failure of another hears of it
+FELT = re.compile(r"gloo|nccl|by peer", re.IGNORECASE)
+LEFT = re.compile(r"by peer|remote process")  # gloo's words, and NCCL's
 
-_fork = multiprocessing.get_context("fork")  # what has been composed, and logging, are there in every rank
+_rank, _world = 0, 1
+_store: Any = None  # where the first rank to fail leaves word
+_pids: list[tuple[str, int]] = []  # of all ranks: machine, process
+_cause: BaseException | None = None
 
 
-@dataclass(frozen=True)
-class Place:
-    """Which rank this process is; the only one, unless `run` has started it.
+class LostRank(RuntimeError):
+    """Of a rank that has left no word of what ended it."""
 
-    Attributes:
-        rank, world: its number, from 0, of how many.
-        meeting: the file over which they find each other; unlike a port, no other run can take it.
-        turns: lets one rank after the other.
+
+def rank() -> int:
+    return _rank
+
+
+def world_size() -> int:
+    return _world
+
+
+def is_main() -> bool:
+    """Whether this process, rank 0 or the only one, speaks and writes for all."""
+    return _rank == 0
+
+
+def joined() -> bool:
+    """Whether this process is one of a group, if only of one."""
+    return _store is not None
+
+
+def started() -> bool:
+    """Whether torchrun, srun or the like has started this process as one of a group. Raises BadInput if only half."""
+    env = os.environ
+    if "RANK" not in env:
+        return "SLURM_PROCID" in env and env.get("SLURM_STEP_NUM_TASKS", env.get("SLURM_NTASKS", "1")) != "1"
+    wrong = [name for name in ("RANK", "WORLD_SIZE", "MASTER_PORT") if not env.get(name, "").isdecimal()]
+    if wrong or not env.get("MASTER_ADDR"):
+        told = ", ".join(f"{name}={quoted(env.get(name, ''))}" for name in (wrong or ["MASTER_ADDR"]))
+        raise BadInput(
+            f"RANK is set, but {told} is no rendezvous: start processes by torchrun or srun, or unset RANK"
+        )
+    return int(env["WORLD_SIZE"]) > 1 or "TORCHELASTIC_RUN_ID" in env
+
+
+def join() -> None:
+    """Meet the other ranks; all must call it. Gloo carries what is on CPUs, NCCL what is on GPUs.
+
+    Raises CannotMeet where some do not come in time, BadInput where it is not said which rank this is, or how long to wait.
     """
-
-    rank: int = 0
-    world: int = 1
-    meeting: str = ""
-    turns: Any = None
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the one that speaks and writes for all."""
-        return self.rank == 0
-
-
-_here = Place()
-_ending = False  # an interrupt would tell this rank nothing new
-
-
-def here() -> Place:
-    return _here
-
-
-# ---- in a rank --------------------------------------------------------------------------------------
-
-
-def join(device: "torch.device") -> None:
-    """Meet the other ranks, each on its own device: NCCL between GPUs, gloo elsewhere. They must all call it."""
+    global _rank, _world, _store, _pids
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # what goes wrong is raised as well
+    import torch
     import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
 
-    cuda = device.type == "cuda"
-    dist.init_process_group(
-        "nccl" if cuda else "gloo",
-        init_method=f"file://{_here.meeting}",
-        rank=_here.rank,
-        world_size=_here.world,
-        timeout=PATIENCE,
-        device_id=device if cuda else None,
-    )
+    try:
+        seconds = timedelta(seconds=float(os.environ.get(MEETING, "600"))).total_seconds()
+        if "RANK" not in os.environ:
+            _translate_slurm()
+    except (LookupError, ArithmeticError, ValueError, RuntimeError) as error:
+        raise BadInput(
+            f"{MEETING}, or srun's own variables (SLURM_…), make no sense: {brief(error)}"
+        ) from error
+    os.environ.setdefault("LOCAL_RANK", os.environ["RANK"])
+    os.environ.setdefault("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        store, _rank, _world = next(iter(rendezvous("env://", timeout=timedelta(seconds=seconds))))
+        _store = dist.PrefixStore(_name(store, time.monotonic() + seconds), store)
+        dist.init_process_group(backend, store=_store, rank=_rank, world_size=_world, timeout=PATIENCE)
+        atexit.register(dist.destroy_process_group)  # its threads would abort this process
+    except (RuntimeError, ValueError) as error:
+        place = ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise CannotMeet(
+            f"{os.environ['WORLD_SIZE']} processes have not met at {place} ({brief(error)}): start all of them, or have "
+            f"them wait for more than {seconds:g} s ({MEETING}=…)"
+        ) from error
+    _pids = gathered((socket.gethostname(), os.getpid()))
+
+
+def _name(store: Any, latest: float) -> str:
+    """What the ranks of this very start call themselves.
+
+    An agent keeps one store over the restarts of its ranks, with all that earlier ones have left in it, and agents do
+    not count restarts alike. So each rank shows itself under a new name, and rank 0 answers to that.
+    """
+    name, others = uuid.uuid4().hex, set(range(1, _world))
+    if _rank:
+        store.set(f"here/{_rank}", name)
+        answer: str = store.get(f"answer/{name}").decode()
+        store.set(f"{answer}/{_rank}", "heard")
+        return answer
+    while others:
+        for other in sorted(others):
+            if store.check([f"{name}/{other}"]):
+                others.remove(other)
+            elif store.check([f"here/{other}"]):
+                store.set(f"answer/{store.get(f'here/{other}').decode()}", name)
+        if time.monotonic() > latest:
+            raise RuntimeError(f"no word of process {min(others) + 1}")
+        time.sleep(0.02)
+    return name
+
+
+def _translate_slurm() -> None:
+    """Say in torchrun's variables what srun says in its own."""
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+    env = os.environ
+    tasks = str(int(env["SLURM_NTASKS"]) // int(env.get("SLURM_NNODES", "1")))
+    env.setdefault("SLURM_NTASKS_PER_NODE", tasks)
+    slurm = SLURMEnvironment(auto_requeue=False)
+    _ = slurm.main_address, slurm.main_port  # sets MASTER_ADDR and MASTER_PORT
+    env |= {
+        "RANK": str(slurm.global_rank()),
+        "WORLD_SIZE": str(slurm.world_size()),
+        "LOCAL_WORLD_SIZE": tasks,
+    }
+    env |= {"LOCAL_RANK": str(slurm.local_rank()), "GROUP_RANK": str(slurm.node_rank())}
 
 
 def gathered(value: Value) -> list[Value]:
-    """`value` of every rank, in order. All that have joined must call it, and none goes on before all have."""
-    if _here.world == 1:
+    """`value` of every rank, in order. All must call it, and none goes on before all have."""
+    if _world == 1:
         return [value]
     import torch.distributed as dist
 
-    values: list[Any] = [None] * _here.world
+    values: list[Any] = [None] * _world
     dist.all_gather_object(values, value)
     return values
 
 
 def any_of(*flags: bool) -> list[bool]:
     """Each flag: whether it is set in any rank. As `gathered`, but cheap enough for every batch."""
-    if _here.world == 1:
+    if _world == 1:
         return list(flags)
     import torch
-    import torch.distributed as dist
 
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    found = torch.tensor(flags, dtype=torch.int32, device=device)
-    dist.all_reduce(found, dist.ReduceOp.MAX)
+    found = torch.tensor(flags, dtype=torch.int32)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
     return [bool(flag) for flag in found.tolist()]
 
 
 @contextlib.contextmanager
-def in_turn() -> Iterator[None]:
-    """One rank after the other: what the first downloads, the next finds."""
-    with _here.turns or contextlib.nullcontext():
+def one_first() -> Iterator[None]:
+    """On each machine one rank goes before the others: what it downloads, they find."""
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if not first:
+        gathered(None)
+    yield
+    if first:
+        gathered(None)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """The work of a rank: all end well, or else all with what the first to fail has raised."""
+    try:
         yield
+        gathered(None)
+    except BaseException as error:
+        first = cause(error)
+        if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):  # read by whoever started the ranks
+            told = {"message": repr(first), "timestamp": int(time.time()), "raised": _sent(first)}
+            with open(path, "w") as file:
+                json.dump(told, file)
+        if first is error:
+            raise
+        raise first from error
 
 
 def cause(error: BaseException) -> BaseException:
-    """In the first rank: what has ended it, `error` or the failure of another rank that it feels as `error`.
+    """What has ended all ranks: `error`, or the failure of another that this one feels as `error`.
 
-    From then on the starter's interrupt stops nothing: this rank is ending already.
+    From then on no signal keeps this rank from putting its things in order.
     """
-    global _ending
-    if _here.world == 1:
-        return error
-    _ending = True
-    failure, heard = _beside(_here, "failure"), _beside(_here, "heard")
-    latest = time.monotonic() + ECHO
-    while not (failure.exists() or heard.exists()) and time.monotonic() < latest:
-        time.sleep(0.02)
-    return pickle.loads(failure.read_bytes()) if failure.exists() else error
+    global _cause
+    if _world == 1 or _cause is not None:
+        return _cause or error
+    for number in interrupts.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    _cause, lost = error, None
+    felt = isinstance(error, RuntimeError) and FELT.search(str(error))
+    with contextlib.suppress(RuntimeError):  # the store may have gone with the rank that keeps it
+        if felt or isinstance(error, KeyboardInterrupt | SystemExit):
+            latest = time.monotonic() + ECHO
+            while not (_store.check(["failure"]) or (lost := _lost())) and time.monotonic() < latest:
+                time.sleep(0.02)
+        if felt and lost is None and LEFT.search(str(error)):
+            lost = LostRank(f"one of the {_world} processes is gone, without a word")
+        if lost is not None:
+            lost.__cause__ = error
+        mine = _sent(lost or error)
+        first = _store.compare_set("failure", "", mine).decode()
+        if first != mine or lost is not None:
+            _cause = received(first)
+    return _cause
 
 
-# ---- around them ------------------------------------------------------------------------------------
-
-
-def number(devices: Any) -> int:
-    """How many ranks the config's `trainer.devices` asks for: 2, [0,1] or "0,1"; what asks for "all" is no number."""
-    if isinstance(devices, str):
-        devices = int(devices) if devices.isdecimal() else devices.strip(",").split(",")
-    if isinstance(devices, list):
-        return max(len(devices), 1)
-    return max(devices, 1) if isinstance(devices, int) else 1
-
-
-def run(work: Callable[[], int], world: int, folder: Path, grace: float = GRACE) -> int:
-    """Call `work` in `world` processes at once; returns what the first rank returns.
-
-    What the first rank prints goes where our own prints do, that of another to `folder`/rank<n>.log, which stays
-    only if something goes wrong. Ctrl-C reaches the first rank as KeyboardInterrupt, and comes out of here as well.
-    So does the failure of another rank, which `cause` then tells. Interrupted, the first rank has `grace` seconds
-    (at least GRACE) for ending; only GRACE where it does not hear, in a collective that will never end.
-
-    Raises what the first rank to fail raised, with its traceback as a note; RuntimeError for one that was killed.
-    """
-    with tempfile.TemporaryDirectory(prefix="davis_exp_ranks_") as meeting:
-        turns = _fork.Lock()
-        places = [Place(rank, world, f"{meeting}/file", turns) for rank in range(world)]
-        pipes = [_fork.Pipe(duplex=False) for _ in places]
-        started: list[ForkProcess] = []
+def _lost() -> LostRank | None:
+    for other, (machine, pid) in enumerate(_pids):
         try:
-            for place, (_, answer) in zip(places, pipes, strict=True):
-                process = _fork.Process(target=_be, args=(place, work, answer, folder, os.getpid()))
-                process.start()
-                started.append(process)
-            outcome = _outcome(started, [answers for answers, _ in pipes], folder)
-            if isinstance(outcome, BaseException):
-                part = _beside(places[0], "part")
-                part.write_bytes(pickle.dumps(outcome))
-                part.replace(_beside(places[0], "failure"))
-        finally:
-            _end(started, _beside(places[0], "heard"), grace)
-    if isinstance(outcome, BaseException):
-        raise outcome
-    for place in places[1:]:
-        _log(folder, place).unlink(missing_ok=True)
-    return outcome
+            os.kill(pid if machine == socket.gethostname() else os.getpid(), 0)
+        except ProcessLookupError:
+            return LostRank(f"process {other + 1} of {_world} is gone")
+    return None
 
 
-def _outcome(ranks: list[ForkProcess], pipes: list[Connection], folder: Path) -> int | BaseException:
-    """What the first rank returned, once all have ended well, or else what went wrong first."""
-    answers: dict[int, int | BaseException] = {}
-    ended: list[int] = []
-    while len(ended) < len(ranks):
-        waiting = [pipe for rank, pipe in enumerate(pipes) if rank not in answers]
-        wait([*waiting, *(process.sentinel for rank, process in enumerate(ranks) if rank not in ended)])
-        ended = [rank for rank, process in enumerate(ranks) if not process.is_alive()]
-        for rank, pipe in enumerate(pipes):
-            if rank not in answers and pipe.poll():
-                answers[rank] = pipe.recv()
-        for rank in ended:
-            if rank not in answers:  # before the others' complaints that it is gone
-                return _death(rank, ranks, folder)
-        for answer in answers.values():
-            if answer != 0:
-                return answer
-    return 0
-
-
-def _death(rank: int, ranks: list[ForkProcess], folder: Path) -> RuntimeError:
-    code = ranks[rank].exitcode or 0
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    where = f"; what it printed: {_log(folder, Place(rank))}" if rank else ""
-    return RuntimeError(f"process {rank + 1} of {len(ranks)} {how}{where}")
-
-
-def _end(ranks: list[ForkProcess], heard: Path, grace: float) -> None:
-    """Interrupt the first rank, which then closes what it has open, and kill what is left of all of them."""
-    try:
-        first = next(iter(ranks), None)
-        if first is not None and first.pid is not None and first.is_alive():
-            os.kill(first.pid, signal.SIGINT)
-            first.join(GRACE)
-            if heard.exists():
-                first.join(grace - GRACE)
-    finally:
-        for process in ranks:
-            if process.pid is not None:
-                with contextlib.suppress(ProcessLookupError):  # it has no group yet, or left nothing in it
-                    os.killpg(process.pid, signal.SIGKILL)  # its loader workers too, which may outlive it
-                process.kill()
-            process.join()
-
-
-def _be(place: Place, work: Callable[[], int], answers: Connection, folder: Path, starter: int) -> NoReturn:
-    """Be a rank: work, and answer with what came of it."""
-    global _here
-    answer: int | BaseException
-    try:
-        os.setpgid(0, 0)  # Ctrl-C reaches the starter alone, which hands it on exactly once
-        follow(starter)
-        _here = place
-        os.environ |= {"LOCAL_RANK": str(place.rank), "RANK": str(place.rank), "NODE_RANK": "0"}
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what goes wrong is raised as well
-        if place.first:
-            signal.signal(signal.SIGINT, _hear)
-            signal.signal(signal.SIGALRM, interrupts.interrupt)
-        else:
-            _hush(_log(folder, place))
-        answer = work()
-        if "torch" in sys.modules and sys.modules["torch"].distributed.is_initialized():
-            sys.modules["torch"].distributed.destroy_process_group()
-    except BaseException as error:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is ending already
-        answer = _portable(error)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers.send(answer)
-    sys.exit(0 if isinstance(answer, int) else 1)
-
-
-def _hear(number: int, frame: FrameType | None) -> None:
-    """The starter's interrupt, in the first rank."""
-    _beside(_here, "heard").touch()
-    if not _ending:
-        interrupts.interrupt()
-
-
-def _portable(error: BaseException) -> BaseException:
+def _sent(error: BaseException) -> str:
     """`error` as another process can have it, with its traceback as a note."""
     if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-        return KeyboardInterrupt()  # Lightning turns Ctrl-C into exit(1)
+        error = KeyboardInterrupt()  # Lightning turns Ctrl-C into exit(1)
     try:
-        pickle.loads(pickle.dumps(error))
-        sent = error
+        sent = received(pickle.dumps(error).hex())
     except Exception:  # an exception whose constructor wants more than its message
         sent = RuntimeError(f"{type(error).__name__}: {error}")
-    sent.add_note("".join(traceback.format_exception(error)))
-    return sent
+    if not getattr(sent, "__notes__", None):
+        sent.add_note("".join(traceback.format_exception(error)))
+    return pickle.dumps(sent).hex()
 
 
-def _hush(log: Path) -> None:
-    """Send what this process prints to the file `log`, warnings and native code included."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-
-
-def _log(folder: Path, place: Place) -> Path:
-    return folder / f"rank{place.rank}.log"
-
-
-def _beside(place: Place, name: str) -> Path:
-    """A file beside the meeting: "failure" is from the starter to the first rank, "heard" from that one to it."""
-    return Path(place.meeting).with_name(name)
+def received(text: str) -> BaseException:
+    """What `together` or `cause` of a rank has sent."""
+    error: BaseException = pickle.loads(bytes.fromhex(text))
+    return error

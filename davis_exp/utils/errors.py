@@ -49,6 +49,12 @@ class CannotWrite(Exception):
         super().__init__(first_said(message))
 
 
+class CannotMeet(Exception):
+    """Of processes that were to work together, some have not come; the message says where they were waited for."""
+
+    exit_code = 1
+
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WRITING = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 PART = re.compile(

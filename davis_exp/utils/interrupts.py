@@ -80,7 +80,10 @@ def heard() -> Iterator[None]:
     finally:
         forget()
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if (
+                signal.getsignal(number) is not signal.SIG_IGN
+            ):  # by one who is ending, and is not to be disturbed
+                signal.signal(number, handler)
 
 
 def _leave(number: int = 0, frame: FrameType | None = None) -> None:

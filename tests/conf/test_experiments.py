@@ -7,7 +7,7 @@ import yaml
 from davis_exp.config import conf_dir, groups
 from davis_exp.experiment import build
 from davis_exp.experiment.trainer import build_trainer
-from davis_exp.utils import distributed
+from davis_exp.launch import ranks
 
 CONF = conf_dir()
 
@@ -42,7 +42,7 @@ def test_trainer_and_logger(compose, name, logger, tmp_path):
 @pytest.mark.parametrize("name", ["ddp_cpu", "ddp_gpu"])
 def test_several_devices_are_the_command_line_s_to_start(compose, name, tmp_path):
     cfg = compose(f"trainer={name}")
-    assert distributed.number(cfg.trainer.devices) == 2
+    assert ranks.number(cfg.trainer.devices) == 2
     with pytest.raises(build.BadInput, match="trainer"):
         build_trainer(cfg, tmp_path, [])
 

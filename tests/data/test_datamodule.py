@@ -20,6 +20,7 @@ from davis_exp.data.sequences import Source
 from davis_exp.data.sources import ContestSource, DavisSource
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.data.split import split_holdout
+from davis_exp.utils import distributed
 from davis_exp.utils.errors import BadInput
 
 COLOUR = {"colour": A.ColorJitter(p=0.8)}
@@ -253,11 +254,10 @@ def test_a_missing_train_stage_does_not_stop_a_test(array_sequence):
 def test_evaluation_is_shared_out_by_whole_sequences(ten, monkeypatch):
     data = module(Fixed(train=ten, test=ten), test_split="all")
     data.setup("test")
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
     shares = []
     for rank in range(3):
-        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         shares.append(list(data.test_dataloader()))
     assert [len(share) for share in shares] == [4, 4, 4]  # equally many steps
     found = [s.name for share in shares for s in share if s is not None]
@@ -285,11 +285,10 @@ def test_processes_together_train_on_the_batches_of_one(ten, monkeypatch, clips,
     data = module(Fixed(train=ten), clips_per_epoch=clips, batch_size=4)
     data.setup("fit")
     whole = [list(batch) for batch in data.train_dataloader().batch_sampler]
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: world)
+    monkeypatch.setattr(distributed, "world_size", lambda: world)
     by_rank = []
     for rank in range(world):
-        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         by_rank.append([list(batch) for batch in data.train_dataloader().batch_sampler])
     together = [[item for part in step for item in part] for step in zip(*by_rank, strict=True)]
     assert len(whole) == len(together) == max(1, clips // 4)
@@ -301,9 +300,8 @@ def test_processes_together_train_on_the_batches_of_one(ten, monkeypatch, clips,
 def test_a_batch_that_cannot_be_shared_out_is_refused(ten, monkeypatch):
     data = module(Fixed(train=ten), batch_size=3)
     data.setup("fit")
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
     with pytest.raises(BadInput, match=r"data\.batch_size=3.*2 devices.*multiple of 2"):
         data.train_dataloader()
 

@@ -22,14 +22,14 @@ COMMAND = '''
     def run(cfg, output):
         print("HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR"), "argv", sys.argv[1:])
         print("resume is", cfg.resume)
-        here = distributed.here()
-        if here.first:
+        rank, world = distributed.rank(), distributed.world_size()
+        if distributed.is_main():
             status.update(output, nparams=cfg.encoder.depth, objective=cfg.encoder.depth / 10)
-        if here.world > 1:
-            (output / f"pid{here.rank}").write_text(str(os.getpid()))
-            while len(list(output.glob("pid*"))) < here.world:
+        if world > 1:
+            (output / f"pid{rank}").write_text(str(os.getpid()))
+            while len(list(output.glob("pid*"))) < world:
                 time.sleep(0.01)
-        match cfg.task.act if cfg.task.rank in (None, here.rank) else "wait":
+        match cfg.task.act if cfg.task.rank in (None, rank) else "wait":
             case "refuse":
                 raise BadInput("data.root: no folder /x; give data.root=…")
             case "over":
@@ -43,6 +43,10 @@ COMMAND = '''
                 if not os.path.exists("tried"):
                     open("tried", "w").close()
                     raise RuntimeError("boom")
+            case "die_once":
+                if not os.path.exists("tried"):
+                    open("tried", "w").close()
+                    os.kill(os.getpid(), signal.SIGKILL)
             case "wait":
                 print("waiting", flush=True)
                 time.sleep(float(cfg.task.note or 60))
@@ -126,10 +130,11 @@ def waiting(tmp_path: Path, environment: dict[str, str]) -> "Waiting":
 
 @pytest.fixture
 def app(tmp_path: Path, environment: dict[str, str]) -> Run:
-    """Runs `davis-exp train …` in an empty folder."""
+    """Runs `davis-exp train …` in an empty folder, by torchrun where `agent` holds options for it."""
 
-    def run(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "davis_exp", "train", *arguments]
+    def run(*arguments: str, agent: tuple[str, ...] = (), **env: str) -> "subprocess.CompletedProcess[str]":
+        torchrun = ["-m", "torch.distributed.run", f"--log-dir={tmp_path}/agent", *agent] if agent else []
+        command = [sys.executable, *torchrun, "-m", "davis_exp", "train", *arguments]
         cwd = tmp_path / "cwd"
         return subprocess.run(
             command, capture_output=True, text=True, cwd=cwd, env=environment | env, timeout=100

@@ -17,8 +17,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from davis_exp.launch import job as launch_job
-from davis_exp.launch import runs, status, sweep
-from davis_exp.utils import distributed
+from davis_exp.launch import ranks, runs, status, sweep
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Waiting = Callable[..., "contextlib.AbstractContextManager[subprocess.Popen[str]]"]
@@ -59,14 +58,24 @@ def test_the_first_rank_speaks_for_all(app: Run, tmp_path: Path) -> None:
     assert not (folder / "rank1.log").exists()
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+SLOW = {"marks": pytest.mark.slow}
+
+
 @pytest.mark.parametrize(
-    ("act", "code", "state", "line"),
+    ("act", "rank", "code", "state", "line"),
     [
-        ("refuse", 2, "bad_input", "data.root: no folder /x; give data.root=…"),
-        ("over", 3, "over_budget", "over budget by 3"),
-        ("crash", 1, "failed", "failed: RuntimeError: boom, traceback in "),
-        ("die", 1, "failed", "failed: RuntimeError: process {} of 2 was killed by SIGKILL"),
+        pytest.param("refuse", 0, 2, "bad_input", "data.root: no folder /x; give data.root=…", **SLOW),
+        pytest.param("refuse", 1, 2, "bad_input", "data.root: no folder /x; give data.root=…", **SLOW),
+        pytest.param("over", 0, 3, "over_budget", "over budget by 3", **SLOW),
+        pytest.param("over", 1, 3, "over_budget", "over budget by 3", **SLOW),
+        pytest.param("crash", 0, 1, "failed", "failed: RuntimeError: boom, traceback in ", **SLOW),
+        ("crash", 1, 1, "failed", "failed: RuntimeError: boom, traceback in "),
+        pytest.param(
+            "die", 0, 1, "failed", "failed: RuntimeError: process 1 of 2 was killed by SIGKILL", **SLOW
+        ),
+        pytest.param(
+            "die", 1, 1, "failed", "failed: RuntimeError: process 2 of 2 was killed by SIGKILL", **SLOW
+        ),
     ],
 )
 def test_a_rank_that_fails_ends_the_run(
@@ -76,7 +85,7 @@ def test_a_rank_that_fails_ends_the_run(
     assert done.returncode == code
     said = done.stderr
     assert said.count("\n") == 1, said
-    assert said.startswith(f"davis-exp: {line.format(rank + 1)}")
+    assert said.startswith(f"davis-exp: {line}")
     assert done.stdout.count("part  parameters") == (act == "over")
     folder = the_run(tmp_path)
     record = status.read(folder)
@@ -88,6 +97,7 @@ def test_a_rank_that_fails_ends_the_run(
         assert "resume is None" in (folder / "rank1.log").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_ranks_go_with_the_one_that_started_them(
     tmp_path: Path, waiting: Waiting, how: signal.Signals
@@ -118,7 +128,7 @@ def test_whoever_interrupts_a_job_has_its_loggers_patience(
         given.append(grace)
         return 0
 
-    monkeypatch.setattr(distributed, "run", keep)
+    monkeypatch.setattr(ranks, "run", keep)
     monkeypatch.setattr(sweep, "run_job", keep)
     monkeypatch.setattr(runs, "task_overrides", lambda hydra: [])
     monkeypatch.setattr(runs, "identity", lambda cfg, overrides: "")
@@ -134,9 +144,9 @@ def test_whoever_interrupts_a_job_has_its_loggers_patience(
     assert launch_job.execute("train", "nowhere", cfg, tmp_path, None) == 0
     launch_job.Job("train", "nowhere", None)(cfg)
     ours, the_sweeps = given
-    assert ours == distributed.GRACE + patience
+    assert ours == ranks.GRACE + patience
     assert the_sweeps == sweep.GRACE + patience
-    assert the_sweeps > ours + distributed.GRACE  # the ranks are waited for by a process that is waited for
+    assert the_sweeps > ours + ranks.GRACE  # the ranks are waited for by a process that is waited for
 
 
 def test_an_interrupted_job_of_a_sweep_has_the_grace_it_was_given(
@@ -174,6 +184,7 @@ def test_an_interrupted_job_of_a_sweep_has_the_grace_it_was_given(
         signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.slow
 def test_a_job_of_a_sweep_may_have_several_devices(app: Run, tmp_path: Path) -> None:
     done = app("-m", TWO, "encoder=a,a2", "task.rank=1", "task.act=crash")
     assert done.returncode == 1

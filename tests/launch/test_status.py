@@ -138,3 +138,12 @@ def test_what_is_no_lock_locks_nothing(tmp_path):
     assert status.current(tmp_path)["state"] == "interrupted"
     with pytest.raises(BadInput, match="is no file"):
         status.lock(tmp_path)
+
+
+def test_a_gpu_that_is_too_small_says_what_to_lower() -> None:
+    torch = pytest.importorskip("torch")
+    told = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB of which …"
+    line = status.one_line(torch.OutOfMemoryError(told))
+    assert line.startswith(
+        "the GPU's memory is too small (CUDA out of memory. Tried to allocate 2.00 GiB.): lower data.batch"
+    )

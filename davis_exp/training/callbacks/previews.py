@@ -50,7 +50,7 @@ class Previews(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         due = self.every_epochs and (trainer.current_epoch + 1) % self.every_epochs == 0
-        if not due or trainer.sanity_checking or not distributed.here().first:
+        if not due or trainer.sanity_checking or not distributed.is_main():
             return
         held_out = trainer.datamodule.val_sequences[: self.clips]  # type: ignore[attr-defined]
         sheet = np.concatenate([self._row(sequence, pl_module) for sequence in held_out])

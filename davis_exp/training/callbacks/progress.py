@@ -98,7 +98,7 @@ class PlainProgress(pl.Callback):
         self.teardown(trainer, pl_module, "")
 
     def _start(self, label: str) -> None:
-        if not sys.stderr.isatty() or not distributed.here().first or self._line is not None:
+        if not sys.stderr.isatty() or not distributed.is_main() or self._line is not None:
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -25,7 +25,7 @@ class ResultsArtifact(pl.Callback):
         self._writer: ResultsWriter | None = None
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        first = distributed.here().first
+        first = distributed.is_main()
         own = ResultsWriter(self.folder) if first else None
         part = distributed.gathered(own.part if own else None)[0]
         self._writer = own or ResultsWriter(self.folder, part=part)
@@ -36,7 +36,7 @@ class ResultsArtifact(pl.Callback):
         if self._writer is None:
             return
         _, *others = distributed.gathered(self._writer.written())
-        if distributed.here().first:
+        if distributed.is_main():
             for written in others:
                 self._writer.include(written)
             self._writer.close(self.metadata)
