@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -75,3 +77,19 @@ def _jpeg() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(buffer, "jpeg")
     return buffer.getvalue()
+
+
+def test_a_picture_that_is_refused_is_refused_in_one_line(tmp_path):
+    """Pillow warns of sizes, damaged tags and the like by itself; run as a command, where nothing catches that."""
+    Image.new("1", (12_000, 12_000)).save(tmp_path / "bomb.tif", compression="group4")
+    code = (
+        "import sys; from pathlib import Path; from davis_exp.data.frames import read_frame\n"
+        "from davis_exp.utils.errors import BadInput\n"
+        "try: read_frame(Path(sys.argv[1]))\n"
+        "except BadInput as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "bomb.tif"], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert "announces 12000x12000 pixels" in done.stdout
