@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 
 class Report:
     """Prints figures and ratios as they come and keeps them for `--json`."""
@@ -57,11 +59,23 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
     return made
 
 
+def reset_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak() -> list[float]:
+    """Megabytes of the GPU's memory that were in use at once since `reset_peak`; nothing where there is no GPU."""
+    return [torch.cuda.max_memory_allocated() / 2**20] if torch.cuda.is_available() else []
+
+
 def machine() -> Mapping[str, Any]:
     names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "processor": names[0] if names else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "system": f"{platform.system()} {platform.release()}",
         "load": round(os.getloadavg()[0], 1),
     }

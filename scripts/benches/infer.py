@@ -131,15 +131,20 @@ def main() -> None:
                 ),
             }
             measured: dict[str, list[tuple[float, float]]] = {turn: [] for turn in turns}
+            peaks: dict[str, list[float]] = {turn: [] for turn in turns}
             for round_ in range(args.rounds + 1):
                 for turn, work in turns.items():
+                    _report.reset_peak()
                     found = speed(work, args.frames)
                     if round_:  # the first warms up
                         measured[turn].append(found)
+                        peaks[turn] += _report.peak()
             report.say(f"{name}, which sees {how.size}")
             for turn, values in measured.items():
                 report.figure(f"{name}: {turn}", [fps for fps, _ in values], "frames/s")
                 report.figure(f"{name}: {turn}, CPU", [cpu for _, cpu in values], "ms a frame")
+                if peaks[turn]:
+                    report.figure(f"{name}: {turn}, memory of the GPU", peaks[turn], "MB at its peak")
             pairs = zip(measured["predict"], measured["the bare model"], strict=True)
             ratios = [own / alone for (own, _), (alone, _) in pairs]
             report.ratio(f"{name}: predict / the bare model", sorted(ratios)[len(ratios) // 2], GOAL)

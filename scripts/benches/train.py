@@ -6,8 +6,8 @@ Both train the composed model with its loss, optimizer, schedule and clipping, w
 short as PyTorch allows and is given the very batches, in memory. The other one is what `davis-exp train` runs: Lightning,
 its callbacks and logger, and batches from the data module's workers. A third runs it on the bare loop's batches: what is
 left is the framework alone. Steps are counted from the third on, when all is warm; validation is left out. Wall and CPU
-seconds of this process per step, medians of rounds in which they take turns. Waiting is the time that the training
-process spends asking for the next batch.
+seconds of this process per step, medians of rounds in which they take turns; on a GPU, memory at its peak too. Waiting is
+the time that the training process spends asking for the next batch.
 """
 
 import copy
@@ -96,15 +96,21 @@ class Experiment:
         )
         schedule = task.scheduler(optimizer, total_steps=self.steps)
         watch = Stopwatch()
+        dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.cfg.trainer.precision)
+        mixed = torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+        scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
         for batch in self.batches:
             frames = batch["frames"].to(self.device).float().div_(255)
             masks = batch["masks"].to(self.device).float()
-            prediction, _ = model(frames)
-            value = loss(prediction, masks, frames)
+            with mixed:
+                prediction, _ = model(frames)
+                value = loss(prediction, masks, frames)
             optimizer.zero_grad()
-            value.backward()
+            scaler.scale(value).backward()
+            scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(model.parameters(), self.cfg.trainer.gradient_clip_val)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             schedule.step()
             watch.look()
         return watch.per_step()
@@ -146,15 +152,22 @@ def main() -> None:
             "davis-exp train, batches in memory": lambda: experiment.framework(Waiting(experiment.batches)),
         }
         found: dict[str, list[Any]] = {name: [] for name in runs}
+        peaks: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(args.rounds):
             for name, run in runs.items():
+                _report.reset_peak()
                 found[name].append(run())
+                peaks[name] += _report.peak()
     waits = [wait for _, wait in found["davis-exp train"]]
     found["davis-exp train"] = [figures for figures, _ in found["davis-exp train"]]
     wall, cpu = (
         {n: report.figure(f"{n}: {what}", [v[k] for v in found[n]], f"ms {what} a step") for n in found}
         for k, what in enumerate(("wall", "CPU"))
     )
+    for name in runs:
+        report.say(f"  {name}: {1000 * cfg.data.batch_size * cfg.data.clip_length / wall[name]:.1f} frames/s")
+        if peaks[name]:
+            report.figure(f"{name}: memory of the GPU", peaks[name], "MB at its peak")
     waiting = report.figure("davis-exp train: waiting for data", waits, "ms a step")
     for name in list(runs)[1:]:
         report.ratio(f"wall, {name} / bare loop", wall[name] / wall["bare loop"], 1.03, at_least=False)

@@ -182,8 +182,8 @@ def test_ranks_that_are_started_anew_do_not_take_up_what_earlier_ones_have_left(
 def test_variables_that_make_no_sense_are_refused(
     monkeypatch: pytest.MonkeyPatch, env: dict[str, str]
 ) -> None:
-    own = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_NTASKS_PER_NODE")
-    for name in (*own, "TORCH_CPP_LOG_LEVEL"):
+    own = ("RANK", "WORLD_SIZE", "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    for name in (*own, "SLURM_NTASKS_PER_NODE", "TORCH_CPP_LOG_LEVEL"):
         monkeypatch.setenv(name, "")  # so that what is set meanwhile is gone with the test
         monkeypatch.delenv(name)
     for name, value in env.items():
