@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 
 from davis_exp.commands.options import add_limit, add_workers
-from davis_exp.metrics import PROTOCOLS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from davis_exp.metrics.measures import PROTOCOLS
+
     parser.add_argument(
         "results", type=Path, metavar="RESULTS", help="results folder, zip, or <seq>/00000.png folder"
     )
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from davis_exp.data.sources import open_source
+    from davis_exp.metrics.measures import PROTOCOLS
     from davis_exp.results.artifact import Results
     from davis_exp.results.check import form_defects, refuse
     from davis_exp.results.output import write_csv, write_json
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             truth=Truth(args.cache),
             progress=progress,
         )
-    print(score_table(scored, tuple(args.protocol or PROTOCOLS)))
+    print(score_table(scored, args.protocol or PROTOCOLS))
     if args.json:
         write_json(args.json, scored)
     if args.csv:

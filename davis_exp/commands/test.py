@@ -11,6 +11,7 @@ from davis_exp import budget, config
 from davis_exp.experiment import build, checkpoints
 from davis_exp.experiment.evaluate import evaluate
 from davis_exp.launch import status
+from davis_exp.metrics.measures import SELECTED
 from davis_exp.utils import distributed
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     trainer = build.build_trainer(cfg, output, [])
     scored = evaluate(trainer, task, data, output, metadata)
     if scored is not None and cfg.data.get("test_split") == "holdout":  # a sweep may choose by it
-        status.update(output, objective=scored["all_frames"]["J"]["mean"])  # as in training
+        status.update(output, objective=SELECTED.figure(scored, "all_frames"))  # as in training
     return 0
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from davis_exp import budget, config
-from davis_exp.budget.table import composition, cost_table
 from davis_exp.config.instantiate import plain
 from davis_exp.experiment import build, checkpoints
 from davis_exp.experiment.evaluate import evaluate
 from davis_exp.launch import resuming, status
+from davis_exp.metrics.measures import VALIDATION
+from davis_exp.results.composition import composition, cost_table
 from davis_exp.results.pages.subject import Run
 from davis_exp.tracking import session as tracking
 from davis_exp.tracking.metrics_csv import forget_after
@@ -35,8 +36,8 @@ def run(cfg: DictConfig, output: Path) -> int:
     choices = (Run.of(output) or Run(output)).choices
     if composed := composition(choices):
         log.info("%s", composed, extra=terminal.shown(None))
-    table = terminal.shown(lambda: cost_table(cost.to_dict(), choices, cfg.budget.limit))
-    log.info("%s", cost.table(), extra=table)
+    table = cost_table(cost.to_dict(), choices, cfg.budget.limit)
+    log.info("%s", table, extra=terminal.shown(table.rich))
     first = distributed.here().first  # of the processes that train together
     split = cfg.data.get("test_split")
     if first:
@@ -82,11 +83,11 @@ def run(cfg: DictConfig, output: Path) -> int:
         "config_digest": config.digest(cfg),
     }
     best = output / "checkpoints" / "best.ckpt"
-    holdout = trainer.callback_metrics.get("val/J")
+    holdout = trainer.callback_metrics.get(VALIDATION)
     if best.is_file():
         kept = checkpoints.weights(best)
         task.load_state_dict(kept["state_dict"])
-        holdout = checkpoints.score(kept, "val/J", default=holdout)
+        holdout = checkpoints.score(kept, VALIDATION, default=holdout)
         metadata["checkpoint_digest"] = checkpoints.digest(best)
     else:
         log.warning("nothing was validated: the last weights are tested")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from davis_exp.results.artifact import Results
 from davis_exp.results.scoring import score
-from davis_exp.results.table import score_table, terminal_table
+from davis_exp.results.table import score_table
 from davis_exp.runs import score as scores
 from davis_exp.training.callbacks.results import ResultsArtifact
 from davis_exp.utils import distributed, terminal
@@ -55,5 +55,6 @@ def evaluate(
         return None
     scored = score(results, sequences)
     scores.write(output, scored)
-    log.info("%s", score_table(scored), extra=terminal.shown(lambda: terminal_table(scored)))
+    narrow = score_table(scored, ("contest", "davis2016"))
+    log.info("%s", score_table(scored), extra=terminal.shown(narrow.rich))
     return scored

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 import davis_exp.results.pages.sweep as sweep_page
 from davis_exp.launch import expand, job_folders, runs, status
 from davis_exp.launch.quoting import quoted_value
+from davis_exp.metrics.measures import JUDGED
 from davis_exp.results import summary
 from davis_exp.results.summary import Row
 from davis_exp.runs import score as scores
@@ -127,7 +128,7 @@ def objective(folder: Path) -> float:
     values = [record.get("objective")]
     if record.get("test_split") == "holdout":
         with contextlib.suppress(BadInput):
-            values.append(scores.read(folder)["contest"]["segmentation_metric"])
+            values.append(JUDGED.figure(scores.read(folder)))
     numbers = [float(value) for value in values if isinstance(value, int | float)]
     return next(filter(math.isfinite, numbers), WORST)
 
