@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from davis_exp.metrics.measures import JUDGED, OVERALL
 from davis_exp.results.artifact import Results
 from davis_exp.results.scoring import score
 from davis_exp.results.table import score_table
@@ -55,6 +56,6 @@ def evaluate(
         return None
     scored = score(results, sequences)
     scores.write(output, scored)
-    narrow = score_table(scored, ("contest", "davis2016"))
+    narrow = score_table(scored, [JUDGED.protocols[0], OVERALL.protocols[0]])
     log.info("%s", score_table(scored), extra=terminal.shown(narrow.rich))
     return scored

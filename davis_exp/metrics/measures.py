@@ -12,6 +12,7 @@ from davis_exp.metrics.bits import Bits
 from davis_exp.metrics.boundary import contour_f
 from davis_exp.metrics.jaccard import iou, jaccard
 from davis_exp.metrics.stability import SCALE, mask_instability
+from davis_exp.metrics.statistics import average
 
 Raw = Mapping[str, Sequence[float | None]]  # a sequence's values by `Measure.key`, one for each frame
 Scores = Mapping[str, Any]  # a score.json, or the part of it about one sequence
@@ -108,7 +109,7 @@ class Measure:
         """The values of a sequence's frames, of those only that `protocol` counts; none where `raw` has none."""
         if self.parts:
             columns = [MEASURES[part].of_frames(raw, protocol) for part in self.parts]
-            return [mean_of_all(values) for values in zip(*columns, strict=True)]
+            return [None if None in own else average(own) for own in zip(*columns, strict=True)]
         values = list(raw.get(self.key, ()))
         if protocol is not None:
             ends = int(PROTOCOLS[protocol].drops_ends)
@@ -133,13 +134,6 @@ class Measure:
         return value is None, (-1 if self.higher_is_better else 1) * (value or 0.0)
 
 
-def mean_of_all(values: Iterable[float | None]) -> float | None:
-    """Plain mean of values that have to be there; None if one is not."""
-    known = list(values)
-    present = [value for value in known if value is not None]
-    return sum(present) / len(present) if len(present) == len(known) > 0 else None
-
-
 _ROWS = (
     Measure(
         "IoU",
@@ -160,7 +154,6 @@ _ROWS = (
         mask_instability,
         higher_is_better=False,
         recall_and_decay=False,
-        bounds=(0.0, 1e9),
         gaps=True,
         pairs=True,
         scale=SCALE,
@@ -171,9 +164,7 @@ MEASURES = {row.name: row for row in _ROWS}  # one from outside: MEASURES["X"] =
 
 JUDGED = MEASURES["IoU"]  # by which the contest ranks
 OVERALL = MEASURES["J&F"]  # by which pages order sequences and frames
-SELECTED = MEASURES[
-    "J"
-]  # by which a training's best weights, and a sweep's best job, are chosen on held-out clips
+SELECTED = MEASURES["J"]  # by which weights, and the jobs of a sweep, are chosen on held-out clips
 VALIDATION = f"val/{SELECTED.name}"  # as it is logged
 HOLDOUT = f"hold-out {SELECTED.name}"  # as people are told it
 

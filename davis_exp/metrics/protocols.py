@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from davis_exp.metrics.bits import Bits
-from davis_exp.metrics.measures import JUDGED, MEASURES, PROTOCOLS, Measure, Raw, mean_of_all
+from davis_exp.metrics.measures import JUDGED, MEASURES, PROTOCOLS, Measure, Raw
 from davis_exp.metrics.statistics import Statistics, average, statistics
 
 THRESHOLD = 128  # round(x / 255) on uint8: 127 is background, 128 foreground
@@ -33,7 +33,7 @@ def pooled(raw: Raw) -> dict[str, Any]:
     """
     values = JUDGED.of_frames(raw)
     counted = sum(value is not None for value in values)
-    means = _means("contest", lambda row: average(row.of_frames(raw)))
+    means = _means(JUDGED.protocols[0], lambda row: average(row.of_frames(raw)))
     return {**means, "frames": counted, "excluded": len(values) - counted}
 
 
@@ -85,7 +85,7 @@ def _means(protocol: str, value: Callable[[Measure], Any]) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     for row in MEASURES.values():
         if protocol in row.protocols:
-            parts = (MEASURES[part].figure({protocol: scores}, protocol) for part in row.parts)
-            own = value(row) if row.function is not None else mean_of_all(parts)
+            parts = [MEASURES[part].figure({protocol: scores}, protocol) for part in row.parts]
+            own = None if None in parts else average(parts) if parts else value(row)
             scores |= dict.fromkeys(row.mean_keys, own)
     return scores
