@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="two or more runs or score.json files; the first is the base",
     )
     parser.add_argument(
-        "--protocol", choices=PROTOCOLS, help="default: the measure's own; another measures what it has"
+        "--protocol",
+        choices=PROTOCOLS,
+        help="default: the measure's own; one that lacks the measure compares its first instead",
     )
     parser.add_argument(
         "--measure",
