@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from davis_exp.metrics.measures import JUDGED, MEASURES
+
     parser.add_argument(
         "paths",
         nargs="+",
@@ -26,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TRUTH",
         help="the paths are submissions: check and score them against this",
     )
+    parser.add_argument(
+        "--sort",
+        choices=MEASURES,
+        default=JUDGED.name,
+        help="rank by this measure (default: %(default)s, the contest's)",
+    )
     add_limit(parser)
     add_workers(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the board as a table for programs")
@@ -35,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from davis_exp.metrics.measures import MEASURES
     from davis_exp.results.leaderboard import as_markdown, as_text, rows, scored_entries, truths
     from davis_exp.results.output import write_csv, write_text
     from davis_exp.results.pages.files import refuse_other
@@ -43,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.html:
         refuse_other(args.html, "--html", overwrite=args.overwrite)
     entries = _private(args) if args.private else scored_entries(args.paths)
-    board = rows(entries)
+    board = rows(entries, MEASURES[args.sort])
     print(as_text(board))
     if different := truths(entries):
         print(f"mixed: {different}", file=sys.stderr)

@@ -99,6 +99,11 @@ def boundary(mask: Bits | np.ndarray) -> Boundary:
     return Boundary(edges, length, dilate(edges, radius(mask.shape)) if length else edges)
 
 
+def contour_f(prediction: Bits, truth: Bits) -> float:
+    """F of two masks of one size."""
+    return boundary_f(boundary(prediction), boundary(truth))
+
+
 def boundary_f(prediction: Boundary, truth: Boundary) -> float:
     """F of two boundaries of masks of one size.
 
