@@ -5,7 +5,7 @@ Where the area of a large object hides a coarse outline from J, the band of 2 % 
 
 import numpy as np
 
-from davis_exp.metrics.bits import Bits
+from davis_exp.metrics.bits import Bits, cropped
 from davis_exp.metrics.jaccard import jaccard
 
 WIDTH = 0.02  # of the image diagonal
@@ -13,33 +13,32 @@ WIDTH = 0.02  # of the image diagonal
 
 def band_iou(prediction: Bits, truth: Bits) -> float:
     """Boundary IoU of two masks; two empty ones agree: 1. Raises ValueError if the sizes differ."""
-    return jaccard(band(prediction), band(truth))
+    words, width = cropped(prediction, truth)
+    bands = words & ~erode(words, band_width(truth.shape))
+    return jaccard(*(Bits(own, width) for own in bands))
 
 
-def band(mask: Bits) -> Bits:
-    """The pixels of a mask that lie within its band: beyond the frame's border is background."""
-    width = max(1, round(WIDTH * float(np.linalg.norm(mask.shape))))
-    return Bits(mask.words & ~erode(mask.words, width), mask.width)
+def band_width(shape: tuple[int, int]) -> int:
+    """Width of the band in pixels for an (H, W) mask."""
+    return max(1, round(WIDTH * float(np.linalg.norm(shape))))
 
 
 def erode(words: np.ndarray, reach: int) -> np.ndarray:
-    """Packed rows eroded by the square of side 2 `reach` + 1; beyond the rows' ends there is background."""
+    """Packed rows (…, H, words) eroded by the square of side 2 `reach` + 1; beyond the frame there is background."""
     out = np.zeros_like(words)
-    rows, columns = np.flatnonzero(words.any(axis=1)), np.flatnonzero(words.any(axis=0))
-    if not rows.size or rows[-1] - rows[0] < 2 * reach:
+    if words.shape[-2] <= 2 * reach:
         return out
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    block, height = words[box], 1  # of the window whose rows are joined
+    block, height = words, 1  # of the window whose rows are joined
     while height < 2 * reach + 1:
         step = min(height, 2 * reach + 1 - height)
-        block, height = block[:-step] & block[step:], height + step
+        block, height = block[..., :-step, :] & block[..., step:, :], height + step
     half = 0
     while half < reach:
         step = min(reach - half, 2 * half + 1, 63)  # the widest that leaves no gap
         near, far = np.uint64(step), np.uint64(64 - step)
         left, right = block << near, block >> near
-        left[:, 1:] |= block[:, :-1] >> far
-        right[:, :-1] |= block[:, 1:] << far
+        left[..., 1:] |= block[..., :-1] >> far
+        right[..., :-1] |= block[..., 1:] << far
         block, half = block & left & right, half + step
-    out[box][reach : len(block) + reach] = block
+    out[..., reach:-reach, :] = block
     return out
