@@ -1,8 +1,11 @@
 """The one table of measures: what scores, shows, ranks or compares results goes through it row by row.
 
-A new measure is a function of two masks, and its row in `MEASURES`.
+A new measure is a function of two masks and its row, `MEASURES["X"] = Measure("X", …)`: here, or in a module of your own
+that DAVIS_EXP_MEASURES names (several: by commas).
 """
 
+import importlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +16,11 @@ from davis_exp.metrics.boundary import contour_f
 from davis_exp.metrics.jaccard import iou, jaccard
 from davis_exp.metrics.stability import SCALE, mask_instability
 from davis_exp.metrics.statistics import average
+from davis_exp.utils.errors import BadInput, brief
 
+OWN = (
+    "DAVIS_EXP_MEASURES"  # of the environment, so that jobs and commands that only read scores have them too
+)
 Raw = Mapping[str, Sequence[float | None]]  # a sequence's values by `Measure.key`, one for each frame
 Scores = Mapping[str, Any]  # a score.json, or the part of it about one sequence
 
@@ -160,7 +167,7 @@ _ROWS = (
     ),
     Measure("BIoU", "IoU of the bands along the contours", band_iou),
 )
-MEASURES = {row.name: row for row in _ROWS}  # one from outside: MEASURES["X"] = Measure("X", …)
+MEASURES = {row.name: row for row in _ROWS}
 
 JUDGED = MEASURES["IoU"]  # by which the contest ranks
 OVERALL = MEASURES["J&F"]  # by which pages order sequences and frames
@@ -178,3 +185,10 @@ def columns(scores: Iterable[Scores], protocol: str | None = None) -> list[Measu
         if (protocol is None or protocol in row.protocols)
         and (not row.pairs or any(row.figure(own, protocol) is not None for own in known))
     ]
+
+
+for _module in filter(None, os.environ.get(OWN, "").split(",")):
+    try:
+        importlib.import_module(_module)
+    except Exception as error:  # whatever a module of the user's raises
+        raise BadInput(f"{OWN}: {_module} cannot be imported: {brief(error)}") from error
