@@ -18,17 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="two or more runs or score.json files; the first is the base",
     )
-    parser.add_argument(
-        "--protocol",
-        choices=PROTOCOLS,
-        help="default: the measure's own; one that lacks the measure compares its first instead",
-    )
-    parser.add_argument(
-        "--measure",
-        choices=MEASURES,
-        default=SELECTED.name,
-        help="default: %(default)s (the contest has only IoU)",
-    )
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="default: the measure's")
+    said = "default: %(default)s; a protocol without it has its own compared"
+    parser.add_argument("--measure", choices=MEASURES, default=SELECTED.name, help=said)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparisons")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="two runs side by side, frame by frame")
     add_overwrite(parser)

@@ -28,12 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TRUTH",
         help="the paths are submissions: check and score them against this",
     )
-    parser.add_argument(
-        "--sort",
-        choices=MEASURES,
-        default=JUDGED.name,
-        help="rank by this measure (default: %(default)s, the contest's)",
-    )
+    said = "rank by this measure (default: %(default)s, the contest's)"
+    parser.add_argument("--sort", choices=MEASURES, default=JUDGED.name, help=said)
     add_limit(parser)
     add_workers(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the board as a table for programs")

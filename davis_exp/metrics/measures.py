@@ -18,9 +18,7 @@ from davis_exp.metrics.stability import SCALE, mask_instability
 from davis_exp.metrics.statistics import average
 from davis_exp.utils.errors import BadInput, brief
 
-OWN = (
-    "DAVIS_EXP_MEASURES"  # of the environment, so that jobs and commands that only read scores have them too
-)
+OWN = "DAVIS_EXP_MEASURES"  # of the environment: jobs, and commands that only read scores, have them too
 Raw = Mapping[str, Sequence[float | None]]  # a sequence's values by `Measure.key`, one for each frame
 Scores = Mapping[str, Any]  # a score.json, or the part of it about one sequence
 
@@ -88,9 +86,7 @@ class Measure:
         if (self.function is None) != bool(self.parts):
             raise ValueError(f"measure {self.name}: give it a function or parts, one of the two")
         if not self.protocols or not PROTOCOLS.keys() >= {*self.protocols}:
-            raise ValueError(
-                f"measure {self.name}: protocols are {', '.join(PROTOCOLS)}, got {self.protocols}"
-            )
+            raise ValueError(f"measure {self.name}: protocols are {[*PROTOCOLS]}, got {self.protocols}")
 
     def __call__(self, first: Bits, second: Bits) -> float | None:
         """What its function says of two masks."""

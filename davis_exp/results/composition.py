@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from davis_exp.utils.tables import Table
+from davis_exp.utils.tables import Table, giga, number
 
 GROUPS = ("experiment", "encoder", "flow", "temporal", "decoder", "loss", "optimizer", "scheduler", "data")
 BESIDES = ("loss", "optimizer", "data")  # choices that are no parts of the model
@@ -24,9 +24,15 @@ def cost_table(
 
     def cells(name: str, part: Mapping[str, Any]) -> list[str]:
         share = f"{100 * part['parameters'] / total:.0f} %" if total else "-"
-        flops = "-" if part["flops"] is None else f"{part['flops'] / 1e9:,.2f}"
         option = [chosen.get(name, "")] if chosen else []
-        return [name, *option, f"{part['parameters']:,}", f"{part['buffers']:,}", share, flops]
+        return [
+            name,
+            *option,
+            number(part["parameters"]),
+            number(part["buffers"]),
+            share,
+            giga(part["flops"]),
+        ]
 
     notes = [", ".join(f"{group} {chosen[group]}" for group in BESIDES if chosen.get(group))]
     if limit:

@@ -94,11 +94,7 @@ def headings(board: list[dict[str, Any]]) -> list[str]:
 
 def as_text(board: list[dict[str, Any]]) -> str:
     """The board as an aligned table."""
-    ranks, *lined = zip(headings(board), *(cells(row) for row in board), strict=True)
-    lines = [
-        f"{rank:>4}  {line}" for rank, line in zip(ranks, aligned([*zip(*lined, strict=True)]), strict=True)
-    ]
-    return "\n".join([*lines, *problems(board)])
+    return "\n".join([*aligned([headings(board), *map(cells, board)], words=2), *problems(board)])
 
 
 def as_markdown(board: list[dict[str, Any]]) -> str:

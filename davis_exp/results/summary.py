@@ -12,7 +12,7 @@ from davis_exp.results.output import write_csv
 from davis_exp.results.table import percent
 from davis_exp.runs import score as scores
 from davis_exp.utils.errors import BadInput
-from davis_exp.utils.tables import aligned
+from davis_exp.utils.tables import aligned, number
 
 FINE = ("finished", "over_budget")
 WAITING = ("queued", "running")
@@ -126,10 +126,8 @@ def as_text(rows: Sequence[Row]) -> str:
     keys = list(dict.fromkeys(key for row in rows for key in row.choices))
     lines = [["job", *keys, "state", HOLDOUT, "parameters", "seconds"]]
     for row in rows:
-        parameters = "-" if row.parameters is None else f"{row.parameters:,}"
-        seconds = "-" if row.seconds is None else f"{row.seconds:.0f}"
-        own = [row.choices.get(key, "") for key in keys]
-        lines.append([row.job, *own, row.state, percent(row.objective), parameters, seconds])
+        own = [row.job, *(row.choices.get(key, "") for key in keys), row.state, percent(row.objective)]
+        lines.append([*own, number(row.parameters), number(row.seconds, ".0f")])
     text = aligned(lines, words=len(keys) + 2)
     text += [f"job {row.job}: {row.error or row.state}" for row in rows if row.failed]
     for group in groups(rows):

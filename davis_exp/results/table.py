@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from davis_exp.metrics.measures import PROTOCOLS, columns
-from davis_exp.utils.tables import Table
+from davis_exp.utils.tables import Table, number
 
 
 def score_table(score: Mapping[str, Any], protocols: Iterable[str] = PROTOCOLS) -> Table:
@@ -47,7 +47,7 @@ def score_rows(score: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def percent(value: float | None) -> str:
     """A share as percent with two decimals, or a dash where there is none."""
-    return "-" if value is None else f"{100 * value:.2f}"
+    return number(None if value is None else 100 * value, ".2f")
 
 
 def _notes(score: Mapping[str, Any], protocol: str) -> Iterable[str]:

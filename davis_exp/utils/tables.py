@@ -53,6 +53,16 @@ class Table:
         return table
 
 
+def number(value: float | None, form: str = ",") -> str:
+    """A number as people read it, or a dash where there is none."""
+    return "-" if value is None else f"{value:{form}}"
+
+
+def giga(value: float | None) -> str:
+    """FLOPs in billions."""
+    return number(None if value is None else value / 1e9, ",.2f")
+
+
 def aligned(rows: Sequence[Sequence[str]], words: int = 1) -> list[str]:
     """Rows of cells as lines: the first `words` columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -11,6 +11,7 @@ from davis_exp.results.pages import markup
 from davis_exp.results.pages.markup import Column, Html, escape, folded, section, table
 from davis_exp.results.summary import WAITING, Group, Row, front, gained, groups, headings
 from davis_exp.results.table import percent
+from davis_exp.utils.tables import giga, number
 
 REPORT = "report.html"  # as `davis-exp report` calls the page of a run
 TAIL = 30  # lines of a failed job's log
@@ -61,10 +62,10 @@ def _table(rows: Sequence[Row]) -> str:
                 *(row.choices.get(key, "") for key in keys),
                 Html(f'<span class="{escape(row.state)}">{escape(row.state)}</span>'),
                 percent(row.objective),
-                _number(row.parameters),
-                "-" if row.flops is None else f"{row.flops / 1e9:,.2f}",
+                number(row.parameters),
+                giga(row.flops),
                 *(row.texts.get(heading, "-") for heading in scores),
-                "-" if row.seconds is None else f"{row.seconds:,.0f}",
+                number(row.seconds, ",.0f"),
             ]
             for row in rows
         ],
@@ -179,10 +180,6 @@ def _read(file: Path) -> str:
             return "\n".join(handle.read().decode(errors="replace").splitlines()[-TAIL:])
     except OSError:
         return ""
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
 
 
 def _float(text: str) -> float | None:
