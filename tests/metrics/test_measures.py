@@ -70,5 +70,5 @@ def test_a_row_that_cannot_be_is_refused():
         Measure("X", "nothing")
     with pytest.raises(ValueError, match="measure X: give it a function or parts"):
         Measure("X", "both", lambda a, b: 1.0, parts=("J",))
-    with pytest.raises(ValueError, match="protocols are .*contest.*davis2016.*all_frames"):
+    with pytest.raises(ValueError, match=r"protocols are .*contest.*davis2016.*all_frames"):
         Measure("X", "elsewhere", lambda a, b: 1.0, protocols=("davis2017",))
