@@ -64,24 +64,17 @@ def run(args: argparse.Namespace) -> int:
 def _private(args: argparse.Namespace) -> "list[Entry]":
     from tempfile import TemporaryDirectory
 
-    from davis_exp.data.sources import open_source
     from davis_exp.results.artifact import Results
-    from davis_exp.results.check import form_defects, refuse
     from davis_exp.results.leaderboard import private_entries
-    from davis_exp.results.scoring import score
-    from davis_exp.results.truth import Truth
+    from davis_exp.results.scored import score
     from davis_exp.utils.progress import progress_bar
 
-    sequences = open_source(args.private).sequences("test")
+    how = {"limit": args.limit, "workers": args.workers}
     with TemporaryDirectory() as kept, progress_bar("scoring") as progress:
-        truth = Truth(Path(kept))
 
         def scored(results: Results) -> dict[str, Any]:
-            refuse(results.path, form_defects(results, sequences, args.limit))
             if results.plain and args.limit is not None:
-                raise BadInput(
-                    "a plain folder states no nparams: submit a results folder, or use --limit none"
-                )
-            return score(results, sequences, workers=args.workers, truth=truth, progress=progress)
+                raise BadInput("a plain folder states no nparams: submit a results folder, or --limit none")
+            return score(results.path, args.private, cache=Path(kept), progress=progress, **how)
 
         return private_entries(args.paths, scored)
