@@ -25,17 +25,11 @@ Scores = Mapping[str, Any]  # a score.json, or the part of it about one sequence
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way to turn the frames of sequences into a score.
+    """A way to turn the frames of sequences into a score."""
 
-    Attributes:
-        heading: as tables name it.
-        drops_ends: the first and the last frame of each sequence do not count.
-        pooled: the mean is over all frames together, not over sequences.
-    """
-
-    heading: str
-    drops_ends: bool = False
-    pooled: bool = False
+    heading: str  # as tables name it
+    drops_ends: bool = False  # the first and the last frame of each sequence do not count
+    pooled: bool = False  # the mean is over all frames together, not over sequences
 
 
 PROTOCOLS = {  # what the judge computes; the official evaluation; the same as most unsupervised papers' code has it
@@ -49,38 +43,24 @@ PROTOCOLS = {  # what the judge computes; the official evaluation; the same as m
 class Measure:
     """A row of the table.
 
-    Attributes:
-        name: in options, tables and files.
-        label: what it is, in words.
-        function: the value of a frame, from its predicted and its true mask; with `pairs`, from its predicted mask
-            and the next frame's. Raises ValueError if their sizes differ. None: the mean of `parts`.
-        parts: names of the measures that it is the mean of.
-        protocols: where it is measured, first the one that is shown where there is room for one only.
-        unit: "%" for shares of 1, which are shown in percent; any other, or "", for numbers shown as they are.
-        higher_is_better: which way it improves.
-        recall_and_decay: both are stated beside its mean over a sequence.
-        bounds: between which a frame's value lies.
-        gaps: a frame may have no value (None), and does not count then.
-        pairs: it looks at predictions that follow each other, and only where that is asked for: it takes long.
-        scale: what its mean over frames is multiplied by.
-        column: its heading where measures of several protocols stand side by side; its name, if "".
-        keys: of its frames, and of its means, in score.json, where they are not its name.
+    The function gives the value of a frame from its predicted and its true mask; with `pairs`, from its predicted mask and
+    the next frame's. Raises ValueError if their sizes differ. Without a function it is the mean of its `parts`.
     """
 
-    name: str
-    label: str
+    name: str  # in options, tables and files
+    label: str  # what it is, in words
     function: Callable[[Bits, Bits], float | None] | None = None
-    parts: tuple[str, ...] = ()
-    protocols: tuple[str, ...] = ("davis2016", "all_frames")
-    unit: str = "%"
+    parts: tuple[str, ...] = ()  # names of measures
+    protocols: tuple[str, ...] = ("davis2016", "all_frames")  # the first is shown where there is room for one
+    unit: str = "%"  # of shares of 1, which are shown in percent; any other, or "": numbers shown as they are
     higher_is_better: bool = True
-    recall_and_decay: bool = True
-    bounds: tuple[float, float] = (0.0, 1.0)
-    gaps: bool = False
-    pairs: bool = False
-    scale: float = 1.0
-    column: str = ""
-    keys: tuple[str, ...] = ()
+    recall_and_decay: bool = True  # both are stated beside its mean over a sequence
+    bounds: tuple[float, float] = (0.0, 1.0)  # between which a frame's value lies
+    gaps: bool = False  # a frame may have no value (None), and does not count then
+    pairs: bool = False  # it looks at predictions that follow each other, and only on request: it takes long
+    scale: float = 1.0  # its mean over frames is multiplied by it
+    column: str = ""  # its heading beside measures of other protocols; its name, if ""
+    keys: tuple[str, ...] = ()  # of its frames, and of its means, in score.json, where they are not its name
 
     def __post_init__(self) -> None:
         if (self.function is None) != bool(self.parts):

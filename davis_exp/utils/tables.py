@@ -10,22 +10,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under headings, and a total below them. `str` makes plain text of it.
+    """Rows of cells under headings, and a total below them. `str` makes plain text of it."""
 
-    Attributes:
-        title: as a terminal shows it.
-        columns: their headings; "above\\nbelow" stands in two lines, and goes on with "\\nbelow".
-        rows, total: a cell for each column.
-        notes: lines below the table.
-        words: how many columns, the first ones, hold words; the others hold numbers.
-    """
-
-    title: str
-    columns: Sequence[str]
+    title: str  # as a terminal shows it
+    columns: Sequence[str]  # headings; "above\nbelow" stands in two lines, and goes on with "\nbelow"
     rows: Sequence[Sequence[str]]
     total: Sequence[str]
-    notes: Sequence[str] = ()
-    words: int = 1
+    notes: Sequence[str] = ()  # lines below the table
+    words: int = 1  # how many columns, the first ones, hold words; the others hold numbers
 
     def __str__(self) -> str:
         above, _, below = zip(*(heading.rpartition("\n") for heading in self.columns), strict=True)
