@@ -12,6 +12,7 @@ from davis_exp.results.charts import SMALL, Axis, Line, lines
 from davis_exp.results.pages.frames import film, spread, still, width_for
 from davis_exp.results.pages.markup import Html, data, escape
 from davis_exp.results.pages.subject import Subject
+from davis_exp.results.table import percent
 from davis_exp.utils.parallel import Progress
 
 STRIP = 6
@@ -129,9 +130,9 @@ def drawn() -> dict[Measure, str]:
     return dict(zip(rows, cycle(KINDS), strict=False))
 
 
-def caption(values: Mapping[Measure, float | None]) -> str:
-    """Measures of a frame in words: "J 83.10, F 72.00"."""
-    return ", ".join(f"{measure.name} {measure.text(value)}" for measure, value in values.items())
+def caption(values: Mapping[str, float | None]) -> str:
+    """Shares of 1 by their names, in words: "J 83.10, F 72.00"."""
+    return ", ".join(f"{name} {percent(value)}" for name, value in values.items())
 
 
 def curve(name: str, values: List[float | None], kind: str) -> Line:

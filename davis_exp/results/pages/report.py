@@ -134,21 +134,23 @@ def _clip(
     subject: Subject, others: Mapping[str, dict[str, Any]], sequence: Sequence, width: int, place: str
 ) -> Html:
     own = subject.score["sequences"][sequence.name]
-    known = {measure: values for measure in drawn() if (values := subject.values(sequence.name, measure))}
-    curves = [curve(measure.name, values, drawn()[measure]) for measure, values in known.items()]
+    curves, means, known = [], {}, {}
+    for measure, kind in drawn().items():
+        if values := subject.values(sequence.name, measure):
+            curves.append(curve(measure.name, values, kind))
+            means[measure.name], known[measure.name] = measure.figure(own), values
     for name, score in others.items():
         values = SELECTED.of_frames(score["sequences"].get(sequence.name, {}).get("raw", {}))
         if len(values) == len(sequence):
             curves.append(curve(f"{SELECTED.name} of {name}", values, "other"))
-    frames = zip(*known.values(), strict=True)
     return clip(
         sequence,
         [subject],
         width,
         place=place,
-        summary=f"{caption({m: m.figure(own) for m in known})} over {len(sequence)} frames",
+        summary=f"{caption(means)} over {len(sequence)} frames",
         curves=curves,
         order=[1.0 if value is None else value for value in subject.values(sequence.name, OVERALL)],
-        captions=[caption(dict(zip(known, values, strict=True))) for values in frames],
+        captions=[caption({name: values[i] for name, values in known.items()}) for i in range(len(sequence))],
         strip="Its worst frames, neighbours left out; click one to see it above.",
     )
