@@ -5,7 +5,7 @@ from typing import Any
 
 from davis_exp.experiment.atlas import Entry
 from davis_exp.results.charts import Axis, Point, scatter, short
-from davis_exp.utils.tables import aligned, giga, number
+from davis_exp.utils.tables import aligned
 
 NAMED = 3  # combinations that a refusal names where they make no rectangle
 
@@ -91,9 +91,10 @@ def _table(counted: Sequence[Entry], keys: list[str]) -> str:
     rows = [[*keys, "parameters", "GFLOPs", ""]]
     for entry in counted:
         assert entry.cost is not None
-        costs = number(entry.cost.parameters), giga(entry.cost.flops), "front" if entry.front else ""
-        rows.append([*(entry.choices[key] for key in keys), *costs])
-    head, *lines = aligned(rows, words=len(keys))
+        flops = "-" if entry.cost.flops is None else f"{entry.cost.flops / 1e9:,.2f}"
+        mark = "front" if entry.front else ""
+        rows.append([*(entry.choices[key] for key in keys), f"{entry.cost.parameters:,}", flops, mark])
+    head, *lines = aligned(rows, text=len(keys))
     within = sum(not entry.over for entry in counted)
     limits = {entry.limit for entry in counted}
     if len(limits) == 1 and (limit := limits.pop()) is not None:

@@ -94,7 +94,7 @@ def headings(board: list[dict[str, Any]]) -> list[str]:
 
 def as_text(board: list[dict[str, Any]]) -> str:
     """The board as an aligned table."""
-    return "\n".join([*aligned([headings(board), *map(cells, board)], words=2), *problems(board)])
+    return "\n".join([*aligned([headings(board), *map(cells, board)], text=2), *problems(board)])
 
 
 def as_markdown(board: list[dict[str, Any]]) -> str:

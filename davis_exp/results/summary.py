@@ -128,7 +128,7 @@ def as_text(rows: Sequence[Row]) -> str:
     for row in rows:
         own = [row.job, *(row.choices.get(key, "") for key in keys), row.state, percent(row.objective)]
         lines.append([*own, number(row.parameters), number(row.seconds, ".0f")])
-    text = aligned(lines, words=len(keys) + 2)
+    text = aligned(lines, text=len(keys) + 2)
     text += [f"job {row.job}: {row.error or row.state}" for row in rows if row.failed]
     for group in groups(rows):
         if group.deviation is not None:

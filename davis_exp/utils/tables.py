@@ -55,12 +55,12 @@ def giga(value: float | None) -> str:
     return number(None if value is None else value / 1e9, ",.2f")
 
 
-def aligned(rows: Sequence[Sequence[str]], words: int = 1) -> list[str]:
-    """Rows of cells as lines: the first `words` columns to the left, the others to the right."""
+def aligned(rows: Sequence[Sequence[str]], text: int = 1) -> list[str]:
+    """Rows of cells as lines: the first `text` columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if i >= words else cell.ljust(width)
+            cell.rjust(width) if i >= text else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
