@@ -100,7 +100,7 @@ def test_a_score_is_the_commands_and_shows_itself(tmp_path, capsys):
     assert score["contest"]["mean_iou"] == score["davis2016"]["J"]["mean"] == 1.0
     assert main(["score", str(results), str(root), "--json", str(tmp_path / "score.json")]) == 0
     assert json.loads((tmp_path / "score.json").read_text())["davis2016"] == score["davis2016"]
-    assert "<td>all</td><td>100.00</td>" in score._repr_html_()
+    assert "<td>all</td><td>8</td><td>100.00</td>" in score._repr_html_()
     assert "mean IoU" in str(score)
     with pytest.raises(davis_exp.BadInput):
         davis_exp.score(tmp_path / "nowhere", root)

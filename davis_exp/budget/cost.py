@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from davis_exp.budget.activations import PeakActivations
 from davis_exp.models.empty import evaluating, run_empty, shapes_of
 from davis_exp.models.segmenter import Context, VideoSegmenter
+from davis_exp.results.composition import cost_table
 from davis_exp.utils.errors import OverBudget, brief
 
 log = logging.getLogger(__name__)
@@ -70,17 +71,7 @@ class Cost:
 
     def table(self) -> str:
         """Plain text, a line per part and one for the total."""
-        total = PartCost("total", self.parameters, self.buffers, self.flops)
-        rows = [("part", "parameters", "buffers", f"GFLOPs per frame of {self.size[0]} x {self.size[1]}")]
-        for part in (*self.parts, total):
-            flops = "-" if part.flops is None else f"{part.flops / 1e9:,.2f}"
-            rows.append((part.name, f"{part.parameters:,}", f"{part.buffers:,}", flops))
-        widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-        name, *numbers = widths
-        lines = ["  ".join([first.ljust(name), *map(str.rjust, others, numbers)]) for first, *others in rows]
-        if self.activations is not None:
-            lines.append(f"peak activations of a call: {self.activations / 2**20:,.0f} MB")
-        return "\n".join(lines)
+        return str(cost_table(self.to_dict()))
 
 
 def count(model: nn.Module, flops: Mapping[str, int] | None = None) -> tuple[PartCost, ...]:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from davis_exp.commands.options import add_overwrite, add_truth
 from davis_exp.commands.truth import source
-from davis_exp.metrics import PROTOCOLS
 from davis_exp.utils.errors import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from davis_exp.metrics.measures import MEASURES, PROTOCOLS, SELECTED
+
     parser.add_argument(
         "paths",
         nargs="+",
@@ -17,10 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="two or more runs or score.json files; the first is the base",
     )
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="davis2016", help="default: davis2016")
-    parser.add_argument(
-        "--measure", choices=("J", "F", "J&F"), default="J", help="default: J (the contest has only IoU)"
-    )
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="default: the measure's")
+    said = "default: %(default)s; a protocol without it has its own compared"
+    parser.add_argument("--measure", choices=MEASURES, default=SELECTED.name, help=said)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the comparisons")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="two runs side by side, frame by frame")
     add_overwrite(parser)
@@ -30,11 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
+    from davis_exp.metrics.measures import MEASURES
     from davis_exp.results.comparison import compare, short_names
     from davis_exp.results.output import write_json
     from davis_exp.results.pages.files import refuse_other
-    from davis_exp.results.table import aligned, percent
     from davis_exp.runs.score import read as read_score
+    from davis_exp.utils.tables import aligned
 
     if len(args.paths) < 2:
         raise BadInput("compare needs two or more scores: give runs or score.json files")
@@ -49,15 +50,16 @@ def run(args: argparse.Namespace) -> int:
         for name, score in zip(names[1:], scores[1:], strict=True)
     }
     for name, own in found.items():
+        text = MEASURES[own.measure].text
         rows = [
-            [sequence, percent(a), percent(b), f"{100 * difference:+.2f}"]
+            [sequence, text(a), text(b), text(difference, "+.2f")]
             for sequence, (a, b, difference) in own.sequences.items()
         ]
         low, high = own.interval
         print("\n".join(aligned([[own.measure, names[0], name, "difference"], *rows])))
         print(
-            f"{own.measure} of {name} less that of {names[0]}: {100 * own.difference:+.2f}, "
-            f"95 % interval {100 * low:+.2f} … {100 * high:+.2f} over clips"
+            f"{own.measure} of {name} less that of {names[0]}: {text(own.difference, '+.2f')}, "
+            f"95 % interval {text(low, '+.2f')} … {text(high, '+.2f')} over clips"
         )
         print(
             f"{name} is better in {100 * own.better:.0f} % of the frames; "

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from davis_exp.metrics.measures import JUDGED, MEASURES
+
     parser.add_argument(
         "paths",
         nargs="+",
@@ -26,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TRUTH",
         help="the paths are submissions: check and score them against this",
     )
+    said = "rank by this measure (default: %(default)s, the contest's)"
+    parser.add_argument("--sort", choices=MEASURES, default=JUDGED.name, help=said)
     add_limit(parser)
     add_workers(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the board as a table for programs")
@@ -35,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from davis_exp.metrics.measures import MEASURES
     from davis_exp.results.leaderboard import as_markdown, as_text, rows, scored_entries, truths
     from davis_exp.results.output import write_csv, write_text
     from davis_exp.results.pages.files import refuse_other
@@ -43,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.html:
         refuse_other(args.html, "--html", overwrite=args.overwrite)
     entries = _private(args) if args.private else scored_entries(args.paths)
-    board = rows(entries)
+    board = rows(entries, MEASURES[args.sort])
     print(as_text(board))
     if different := truths(entries):
         print(f"mixed: {different}", file=sys.stderr)
@@ -59,24 +64,17 @@ def run(args: argparse.Namespace) -> int:
 def _private(args: argparse.Namespace) -> "list[Entry]":
     from tempfile import TemporaryDirectory
 
-    from davis_exp.data.sources import open_source
     from davis_exp.results.artifact import Results
-    from davis_exp.results.check import form_defects, refuse
     from davis_exp.results.leaderboard import private_entries
-    from davis_exp.results.scoring import score
-    from davis_exp.results.truth import Truth
+    from davis_exp.results.scored import score
     from davis_exp.utils.progress import progress_bar
 
-    sequences = open_source(args.private).sequences("test")
+    how = {"limit": args.limit, "workers": args.workers}
     with TemporaryDirectory() as kept, progress_bar("scoring") as progress:
-        truth = Truth(Path(kept))
 
         def scored(results: Results) -> dict[str, Any]:
-            refuse(results.path, form_defects(results, sequences, args.limit))
             if results.plain and args.limit is not None:
-                raise BadInput(
-                    "a plain folder states no nparams: submit a results folder, or use --limit none"
-                )
-            return score(results, sequences, workers=args.workers, truth=truth, progress=progress)
+                raise BadInput("a plain folder states no nparams: submit a results folder, or --limit none")
+            return score(results.path, args.private, cache=Path(kept), progress=progress, **how)
 
         return private_entries(args.paths, scored)

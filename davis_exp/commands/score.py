@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 
 from davis_exp.commands.options import add_limit, add_masks, add_workers
-from davis_exp.metrics import PROTOCOLS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from davis_exp.metrics.measures import PROTOCOLS
+
     parser.add_argument(
         "results", type=Path, metavar="RESULTS", help="results folder, zip, or folder of …/<seq>/<frame>.png"
     )
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from davis_exp.metrics.measures import PROTOCOLS
     from davis_exp.results.output import write_csv, write_json
     from davis_exp.results.scored import score
     from davis_exp.results.table import score_rows, score_table
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             cache=args.cache,
             progress=progress,
         )
-    print(score_table(scored, tuple(args.protocol or PROTOCOLS)))
+    print(score_table(scored, args.protocol or PROTOCOLS))
     if (args.json or args.csv) and "contest" not in scored:
         raise BadInput("without the end frames there is no whole score to write: leave out --json and --csv")
     if args.json:

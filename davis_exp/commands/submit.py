@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from davis_exp.metrics.measures import JUDGED
     from davis_exp.results.table import score_table
     from davis_exp.tracking import submission
     from davis_exp.utils.errors import BadInput, brief
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             args.results, args.phase, sequences, limit=args.limit, workers=args.workers, progress=progress
         )
     if ready.scored:
-        print(score_table(ready.scored, ("contest",)))
+        print(score_table(ready.scored, JUDGED.protocols))
     target = submission.Target(args.project, args.entity, args.alias, args.patience)
     if args.dry_run:
         print("\n".join(submission.plan(ready, target)))

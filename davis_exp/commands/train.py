@@ -12,6 +12,7 @@ from davis_exp.experiment import build, checkpoints
 from davis_exp.experiment.evaluate import evaluate
 from davis_exp.experiment.experiment import Experiment
 from davis_exp.launch import resuming
+from davis_exp.metrics.measures import VALIDATION
 from davis_exp.tracking import session as tracking
 from davis_exp.tracking.metrics_csv import forget_after
 from davis_exp.utils import distributed, given, written
@@ -67,7 +68,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     if said := ending.said(trainer, 0 if kept is None else kept["global_step"]):
         log.warning("%s", said)
     best, last = (output / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
-    holdout = trainer.callback_metrics.get("val/J")
+    holdout = trainer.callback_metrics.get(VALIDATION)
     if not data.val_sequences:
         log.info(
             "data.holdout=0: trained on all %d clips; the last checkpoint is tested",
@@ -80,7 +81,7 @@ def run(cfg: DictConfig, output: Path) -> int:
         chosen = checkpoints.weights(tested)
         task.load_state_dict(chosen["state_dict"])
         if tested == best:
-            holdout = checkpoints.score(chosen, "val/J", default=holdout)
+            holdout = checkpoints.score(chosen, VALIDATION, default=holdout)
     scored = evaluate(run, tested if tested.is_file() else None)
     run.note(objective=None if holdout is None else float(holdout))
     if scored is not None:

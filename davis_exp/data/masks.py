@@ -64,7 +64,9 @@ class Mask(NamedTuple):
     @property
     def inside(self) -> np.ndarray:
         """(H, W) uint8, 1 = object."""
-        return (self.ids != 0).view(np.uint8)
+        return self.ids.astype(bool).view(
+            np.uint8
+        )  # a bool compared with 0 is made a whole number first: slow
 
     def judged(self, prediction: np.ndarray) -> np.ndarray:
         """A predicted mask (H, W) bool without what is void: nobody knows what is right there."""

@@ -3,18 +3,18 @@
 A PNG file holds differences to neighbouring pixels, by one of five *filters* a row. In a mask nearly all are zero, and
 adding up where they are not takes a fraction of what a library takes to un-filter every pixel. That is done for images
 whose rows are all differences to the left (DAVIS's own, OpenCV's) and for images of 0 and 255 whatever their filters
-(Pillow's); the rest is left to OpenCV. Filters: "PNG Specification", W3C, 3rd edition, section 9.
+(Pillow's: `png_bits`); the rest is left to OpenCV. Filters: "PNG Specification", W3C, 3rd edition, section 9.
 """
 
 import struct
 import zlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from deflate import DeflateError, zlib_compress, zlib_decompress
 
+from davis_exp.data.png_bits import SUB, Change, from_bits
 from davis_exp.utils.errors import BadInput
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,14 +23,7 @@ MAX_BYTES = 2**25
 SAVE_AS = "save one 8-bit channel (mode L) of confidences 0…255"
 GREY, PALETTE = 0, 3
 MODES = {2: "RGB", PALETTE: "palette", 4: "grey + alpha (LA)", 6: "RGBA"}
-NONE, SUB, UP, AVERAGE, PAETH = range(5)  # what a row's pixels are differences to
 RARE = 32  # in a mask at most one of so many pixels differs from its neighbour
-PARITY = np.array(
-    [sum((k & (2 << i) - 1).bit_count() % 2 << i for i in range(8)) for k in range(256)], np.uint8
-)
-
-Change = Callable[[np.ndarray], np.ndarray]
-"""Values of any shape to others; what becomes of one may depend on which others there are, not on where they are."""
 
 
 class Header(NamedTuple):
@@ -152,7 +145,7 @@ def _quick(packed: bytes, head: Header, change: Change) -> np.ndarray | None:
     if len(raw) != size:
         return None
     rows = raw.reshape(head.height, stride)
-    return _from_runs(rows, change) if (rows[:, 0] == SUB).all() else _from_bits(rows, change)
+    return _from_runs(rows, change) if (rows[:, 0] == SUB).all() else from_bits(rows, change)
 
 
 def _from_runs(rows: np.ndarray, change: Change) -> np.ndarray | None:
@@ -177,64 +170,3 @@ def _nonzero(raw: np.ndarray) -> np.ndarray:
     found = np.flatnonzero(words != 0)
     inside = np.flatnonzero(words[found].view(np.uint8) != 0)
     return np.concatenate([found[inside >> 3] * 8 + (inside & 7), np.flatnonzero(raw[whole:]) + whole])
-
-
-def _from_bits(rows: np.ndarray, change: Change) -> np.ndarray | None:
-    """The image of rows (H, 1 + W) of any filters, if it holds 0 and 255 only: a bit a pixel.
-
-    A difference between such pixels is then a bit too, and a row of them one whole number, its first pixel the lowest
-    bit but one: that one stands for the 0 to the left of the row, where the filter's number was.
-    """
-    filters, rows = rows[:, 0], rows.copy()
-    rows[:, 0] = 0
-    steps = rows.view(np.int8)  # 1: the file has a 0 where 255 was predicted; -1: the other way round
-    if filters.max() > PAETH or steps.max() > 1 or steps.min() < -1:
-        return None
-    differs = np.packbits(rows, axis=1, bitorder="little")
-    bits = differs.copy()
-    from_left = np.flatnonzero((filters == SUB) | (filters >= AVERAGE))
-    bits[from_left] = _running_parity(differs[from_left])
-    width, done = bits.shape[1], bits.reshape(-1).data  # in bytes
-    from_above = np.flatnonzero(filters >= UP)
-    row, last = 0, -1
-    for r, kind in zip(from_above.tolist(), filters[from_above].tolist(), strict=True):
-        end = (r + 1) * width
-        if r != last + 1:
-            row = int.from_bytes(done[end - 2 * width : end - width], "little")
-        own = int.from_bytes(done[end - width : end], "little")
-        # AVERAGE of two equal pixels predicts what PAETH does; of others, what differs by neither 1 nor -1.
-        row = own ^ row if kind == UP else _paeth(own, row, rows.shape[1])
-        done[end - width : end] = row.to_bytes(width, "little")
-        last = r
-    # Any other image would somewhere differ upwards from 255 or downwards from 0.
-    if not np.array_equal(bits & differs, np.packbits(steps < 0, axis=1, bitorder="little")):
-        return None
-    pixels = np.unpackbits(bits, axis=1, count=rows.shape[1], bitorder="little")[:, 1:]
-    levels = change(np.array([0, 255], np.uint8))
-    low, high = levels.view(np.uint8)[:, None]  # as arrays, which wrap around
-    if (low, high) != (0, 1):
-        pixels = pixels * (high - low) + low
-    return pixels.view(levels.dtype)
-
-
-def _running_parity(rows: np.ndarray) -> np.ndarray:
-    """Each bit of rows (N, bytes) the parity of itself and those below it."""
-    rows = PARITY[rows]
-    odd = np.bitwise_xor.accumulate(rows >> 7, axis=1)  # 1: up to this byte there is an odd number of bits
-    rows[:, 1:] ^= -odd[:, :-1]
-    return rows
-
-
-def _paeth(parity: int, above: int, width: int) -> int:
-    """A row of filter PAETH, from the running parity of its differences and the row above it, `width` bits.
-
-    Of two values the filter predicts the left neighbour, but where the row above changes, the pixel above. So what
-    differs from the row above is the parity begun anew at each of its changes: less what it was before the last one.
-    """
-    every = (1 << width) - 1
-    changes = (above ^ above << 1) & every
-    odd = changes & parity << 1  # changes that begin with an odd parity behind them
-    # Each of these, added to all bits between changes, is carried up to the next change (or the row's end), so that the
-    # difference of the two sets the bits between them.
-    ends = ((changes ^ every) + (odd << 1)) & (changes | 1 << width)
-    return above ^ parity ^ (ends - odd)

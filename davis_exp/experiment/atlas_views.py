@@ -5,7 +5,7 @@ from typing import Any
 
 from davis_exp.experiment.atlas import Entry
 from davis_exp.results.charts import Axis, Point, scatter, short
-from davis_exp.results.table import aligned
+from davis_exp.utils.tables import aligned
 
 NAMED = 3  # combinations that a refusal names where they make no rectangle
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from davis_exp.experiment.experiment import Experiment
+from davis_exp.metrics.measures import JUDGED, OVERALL
 from davis_exp.results.artifact import Results
 from davis_exp.results.scoring import score
-from davis_exp.results.table import score_table, terminal_table
+from davis_exp.results.table import score_table
 from davis_exp.runs import score as scores
 from davis_exp.utils import distributed, terminal
 
@@ -43,5 +44,6 @@ def evaluate(run: Experiment, checkpoint: Path | None) -> dict[str, Any] | None:
         return None
     scored = score(results, sequences)
     scores.write(run.output, scored)
-    log.info("%s", score_table(scored), extra=terminal.shown(lambda: terminal_table(scored)))
+    narrow = score_table(scored, [JUDGED.protocols[0], OVERALL.protocols[0]])
+    log.info("%s", score_table(scored), extra=terminal.shown(narrow.rich))
     return scored

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from davis_exp import budget, config
-from davis_exp.budget.table import composition, cost_table
 from davis_exp.experiment import build, checkpoints
 from davis_exp.experiment.trainer import build_trainer
+from davis_exp.results.composition import composition, cost_table
 from davis_exp.runs import config as stored
 from davis_exp.runs import status
 from davis_exp.utils import distributed, terminal
@@ -60,8 +60,8 @@ class Experiment:
         choices = composed.choices if composed is not None and self.checkpoint is None else {}
         if line := composition(choices):
             log.info("%s", line, extra=terminal.shown(None))
-        table = terminal.shown(lambda: cost_table(self.cost.to_dict(), choices, limit)) if choices else None
-        log.info("%s", self.cost.table(), extra=table)
+        table = cost_table(self.cost.to_dict(), choices, limit)
+        log.info("%s", table, extra=terminal.shown(table.rich))
         split = self.cfg.data.get("test_split")
         self.note(nparams=self.cost.parameters, nflops=self.cost.flops, test_split=split)
 

@@ -10,19 +10,19 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-import davis_exp.results.pages.sweep as sweep_page
 from davis_exp.launch import expand, job_folders, runs, status
 from davis_exp.launch.quoting import quoted_value
-from davis_exp.results import summary
-from davis_exp.results.summary import Row
 from davis_exp.runs import score as scores
 from davis_exp.utils import interrupts
 from davis_exp.utils.errors import BadInput
+
+if TYPE_CHECKING:
+    from davis_exp.results.summary import Row
 
 WORST = (
     0.0  # objective of a job without one: a sweeper must not meet NaN, and every objective is at least this
@@ -100,8 +100,11 @@ def run_job(
     return objective(folder)
 
 
-def refresh(sweep: Path) -> list[Row]:
+def refresh(sweep: Path) -> "list[Row]":
     """Write the sweep's summary.csv and summary.html as things stand."""
+    import davis_exp.results.pages.sweep as sweep_page  # late: showing a config needs no arithmetic
+    from davis_exp.results import summary
+
     with status.turn(sweep / ".summary"):  # of several writers the last has seen everything
         rows = summary.rows([(folder, status.current(folder)) for folder in job_folders.folders(sweep)])
         summary.write_table(sweep, rows)
@@ -111,9 +114,11 @@ def refresh(sweep: Path) -> list[Row]:
 
 def finish(sweep: Path) -> tuple[str, int]:
     """A table of all jobs, and how many of them failed. Over budget is an answer, not a failure."""
+    from davis_exp.results.summary import as_text
+
     job_folders.unqueue(sweep)
     rows = refresh(sweep)
-    return summary.as_text(rows), sum(row.failed for row in rows)
+    return as_text(rows), sum(row.failed for row in rows)
 
 
 def objective(folder: Path) -> float:
@@ -121,13 +126,15 @@ def objective(folder: Path) -> float:
 
     A job that names none, but was tested on the held-out clips, is judged by the contest's score there.
     """
+    from davis_exp.metrics.measures import JUDGED
+
     record = status.read(folder)
     if record.get("state") != "finished":
         return WORST
     values = [record.get("objective")]
     if record.get("test_split") == "holdout":
         with contextlib.suppress(BadInput):
-            values.append(scores.read(folder)["contest"]["segmentation_metric"])
+            values.append(JUDGED.figure(scores.read(folder)))
     numbers = [float(value) for value in values if isinstance(value, int | float)]
     return next(filter(math.isfinite, numbers), WORST)
 

@@ -57,3 +57,19 @@ def overlap(a: Bits, b: Bits) -> tuple[int, int]:
     if a.shape != b.shape:
         raise ValueError(f"masks of different sizes: {a.shape} and {b.shape}")
     return count(a.words & b.words), count(a.words | b.words)
+
+
+def cropped(a: Bits, b: Bits) -> tuple[np.ndarray, int]:
+    """Two masks of one size without the empty rows and words around both: words (2, h, w), and their width in pixels.
+
+    Where the frame goes on, a row and a word of background stay as a margin. Raises ValueError if the sizes differ.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"masks of different sizes: {a.shape} and {b.shape}")
+    either = a.words | b.words
+    rows, columns = (
+        slice(max(int(marked[0]) - 1, 0), int(marked[-1]) + 2) if marked.size else slice(0, 1)
+        for marked in (np.flatnonzero(either.any(axis=axis)) for axis in (1, 0))
+    )
+    words = np.stack([a.words[rows, columns], b.words[rows, columns]])
+    return words, min(64 * words.shape[-1], a.width - 64 * columns.start)

@@ -6,21 +6,23 @@ dilation is a few hundred operations on words instead of a convolution over pixe
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
-from davis_exp.metrics.bits import Bits, count
+from davis_exp.metrics.bits import Bits, count, cropped
 
 TOLERANCE = 0.008  # of the image diagonal
 
 
-class Boundary(NamedTuple):
-    """A mask's boundary, its length in pixels, and the zone that counts as near it (words as in `Bits`)."""
-
-    map: np.ndarray
-    length: int
-    zone: np.ndarray
+def contour_f(prediction: Bits, truth: Bits) -> float:
+    """F of two masks: 1 if neither has a boundary, 0 if one has none. Raises ValueError if the sizes differ."""
+    edges = boundary_map(*cropped(prediction, truth))
+    lengths = [count(own) for own in edges]
+    if not all(lengths):
+        return float(lengths[0] == lengths[1])
+    near = edges & dilate(edges, radius(truth.shape))[::-1]
+    precision, recall = (count(own) / length for own, length in zip(near, lengths, strict=True))
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def radius(shape: tuple[int, int]) -> int:
@@ -28,42 +30,31 @@ def radius(shape: tuple[int, int]) -> int:
     return int(np.ceil(TOLERANCE * np.linalg.norm(shape)))
 
 
-def boundary_map(mask: Bits) -> np.ndarray:
-    """Pixels that differ from their east, south or south-east neighbour: (H, ceil(W / 64)) uint64.
+def boundary_map(words: np.ndarray, width: int) -> np.ndarray:
+    """Pixels that differ from their east, south or south-east neighbour: (…, H, ceil(width / 64)) as in `Bits`.
 
     Outside the frame the edge pixel is repeated, which is what the official code's special last row and
     column amount to: a mask has no boundary along the frame's border.
     """
-    words = mask.words
     if not words.size:
         return words
     east = words >> np.uint64(1)
-    east[:, :-1] |= words[:, 1:] << np.uint64(63)
-    last = np.uint64((mask.width - 1) % 64)
-    east[:, -1] |= words[:, -1] & (np.uint64(1) << last)
+    east[..., :-1] |= words[..., 1:] << np.uint64(63)
+    east[..., -1] |= words[..., -1] & (np.uint64(1) << np.uint64((width - 1) % 64))
     edges = words ^ east
-    edges[:-1] |= (words[:-1] ^ words[1:]) | (words[:-1] ^ east[1:])
+    above = words[..., :-1, :]
+    edges[..., :-1, :] |= (above ^ words[..., 1:, :]) | (above ^ east[..., 1:, :])
     return edges
 
 
 def dilate(words: np.ndarray, reach: int) -> np.ndarray:
-    """Dilate packed rows with the disk dx² + dy² <= reach²; bits past the mask's width may become set."""
-    out = np.zeros_like(words)
-    rows, columns = np.flatnonzero(words.any(axis=1)), np.flatnonzero(words.any(axis=0))
-    if not rows.size:
-        return out
-    guard = -(-reach // 64)  # words that the disk can reach into
-    box = np.s_[
-        max(rows[0] - reach, 0) : rows[-1] + reach + 1, max(columns[0] - guard, 0) : columns[-1] + guard + 1
-    ]
-    block = words[box]
-    # zero words after each row keep rows apart, so that all shifting is of one contiguous line
-    height, width = block.shape
-    apart = np.zeros((height, width + guard), np.uint64)
-    apart[:, :width] = block
-    dilated = _dilate_line(apart.reshape(-1), reach, width + guard)
-    out[box] = dilated.reshape(height, -1)[:, :width]
-    return out
+    """Dilate packed rows (…, H, words) with the disk dx² + dy² <= reach²; bits past the mask's width may become set."""
+    *others, height, width = words.shape
+    # zero words after each row keep rows apart, zero rows masks, so that all shifting is of one contiguous line
+    apart = np.zeros((*others, height + reach, width - (-reach // 64)), np.uint64)
+    apart[..., :height, :width] = words
+    dilated = _dilate_line(apart.reshape(-1), reach, apart.shape[-1])
+    return dilated.reshape(apart.shape)[..., :height, :width]
 
 
 def _dilate_line(line: np.ndarray, reach: int, stride: int) -> np.ndarray:
@@ -89,23 +80,3 @@ def _spread(line: np.ndarray, step: int) -> np.ndarray:
     out[1:] |= line[:-1] >> far
     out[:-1] |= line[1:] << far
     return out
-
-
-def boundary(mask: Bits | np.ndarray) -> Boundary:
-    """The boundary of a mask, packed or an (H, W) array where non-zero is foreground."""
-    mask = mask if isinstance(mask, Bits) else Bits.of(mask)
-    edges = boundary_map(mask)
-    length = count(edges)
-    return Boundary(edges, length, dilate(edges, radius(mask.shape)) if length else edges)
-
-
-def boundary_f(prediction: Boundary, truth: Boundary) -> float:
-    """F of two boundaries of masks of one size.
-
-    Without any boundary on both sides: 1; on one side only: 0.
-    """
-    if not prediction.length or not truth.length:
-        return float(prediction.length == truth.length)
-    precision = count(prediction.map & truth.zone) / prediction.length
-    recall = count(truth.map & prediction.zone) / truth.length
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

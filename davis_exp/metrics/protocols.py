@@ -1,18 +1,13 @@
-"""The three named ways to turn the frames of sequences into a score.
+"""How the values of frames become a score, in each of the protocols."""
 
-`contest` is what the judge computes, `davis2016` the official evaluation of the data set, `all_frames` the
-same without dropping frames, as the code of most unsupervised papers does.
-"""
-
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from davis_exp.metrics.bits import Bits, overlap
-from davis_exp.metrics.boundary import boundary, boundary_f
-from davis_exp.metrics.stability import SCALE
-from davis_exp.metrics.statistics import average, statistics
+from davis_exp.metrics.bits import Bits
+from davis_exp.metrics.measures import JUDGED, MEASURES, PROTOCOLS, Measure, Raw
+from davis_exp.metrics.statistics import Statistics, average, statistics
 
 THRESHOLD = 128  # round(x / 255) on uint8: 127 is background, 128 foreground
 
@@ -22,89 +17,75 @@ def binarise(confidence: np.ndarray) -> Bits:
     return Bits.of(confidence >= THRESHOLD)
 
 
-class FrameScores(NamedTuple):
-    """Scores of one frame.
-
-    `iou` is None where both masks are empty, which the contest leaves out; `T` is the instability from this
-    predicted mask to the next one, None where it was not measured or a mask is empty.
-    """
-
-    iou: float | None
-    J: float
-    F: float
-    T: float | None = None
+def frame_scores(prediction: Bits, truth: Bits) -> dict[str, float | None]:
+    """What each measure of a frame says, by `Measure.key`. Raises ValueError if the masks' sizes differ."""
+    return {
+        row.key: row(prediction, truth)
+        for row in MEASURES.values()
+        if row.function is not None and not row.pairs
+    }
 
 
-def frame_scores(prediction: Bits, truth: Bits) -> FrameScores:
-    """Compare two masks of one size. Raises ValueError if the sizes differ."""
-    intersection, union = overlap(prediction, truth)
-    iou = intersection / union if union else None
-    f = boundary_f(boundary(prediction), boundary(truth))
-    return FrameScores(iou, 1.0 if iou is None else iou, f)
-
-
-def contest(ious: Iterable[float | None]) -> dict[str, Any]:
+def pooled(raw: Raw) -> dict[str, Any]:
     """The judge's score of all frames together: the plain mean IoU, frames without any object left out.
 
     `frames` counts those that enter the mean, `excluded` the others; the score is None if none enters.
     """
-    values = list(ious)
-    mean = average(values)
+    values = JUDGED.of_frames(raw)
     counted = sum(value is not None for value in values)
-    return {
-        "segmentation_metric": mean,
-        "mean_iou": mean,
-        "frames": counted,
-        "excluded": len(values) - counted,
-    }
+    means = _means(JUDGED.protocols[0], lambda row: average(row.of_frames(raw)))
+    return {**means, "frames": counted, "excluded": len(values) - counted}
 
 
-def sequence_statistics(frames: list[FrameScores], protocol: str) -> dict[str, Any]:
-    """J, F and T of one sequence; `davis2016` drops its first and last frame, `all_frames` none.
+def of_sequence(raw: Raw, protocol: str) -> dict[str, Any]:
+    """What the measures of `protocol` say of one sequence; None for what `raw` has no values of."""
 
-    T is five times the mean of its pairs of frames, as in all published figures.
-    """
-    kept = frames[1:-1] if protocol == "davis2016" else frames
-    scores: dict[str, Any] = {
-        "J": statistics(frame.J for frame in kept)._asdict(),
-        "F": statistics(frame.F for frame in kept)._asdict(),
-    }
-    t = average(frame.T for frame in kept[:-1])
-    return {**_with_mean(scores), "T": None if t is None else SCALE * t}
+    def value(row: Measure) -> Any:
+        values = row.of_frames(raw, protocol)
+        return statistics(values)._asdict() if row.recall_and_decay else average(values)
+
+    return pooled(raw) if PROTOCOLS[protocol].pooled else _means(protocol, value)
 
 
-def over_sequences(sequences: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean over sequences of what `sequence_statistics` gave for each; those without frames are left out."""
-    scores: dict[str, Any] = {
-        measure: {
-            name: average(sequence[measure][name] for sequence in sequences.values())
-            for name in ("mean", "recall", "decay")
-        }
-        for measure in ("J", "F")
-    }
-    return {**_with_mean(scores), "T": average(sequence["T"] for sequence in sequences.values())}
+def over_sequences(sequences: Sequence[Mapping[str, Any]], protocol: str) -> dict[str, Any]:
+    """Mean over sequences of what `of_sequence` gave for each; those without frames are left out."""
+
+    def value(row: Measure) -> Any:
+        own = [row.entry({protocol: scores}, protocol) for scores in sequences]
+        if not row.recall_and_decay:
+            return average(own)
+        return {part: average(entry[part] for entry in own) for part in Statistics._fields}
+
+    return _means(protocol, value)
 
 
-def summary(sequences: Mapping[str, tuple[list[str], list[FrameScores]]]) -> dict[str, Any]:
-    """All protocols, over everything and by sequence, from each sequence's frames: their ids and their scores."""
+def summary(sequences: Mapping[str, tuple[list[str], Raw]]) -> dict[str, Any]:
+    """All protocols, over everything and by sequence, from each sequence's frames: their ids and their values."""
     by_sequence: dict[str, dict[str, Any]] = {
         name: {
-            "contest": contest(frame.iou for frame in frames),
-            "davis2016": sequence_statistics(frames, "davis2016"),
-            "all_frames": sequence_statistics(frames, "all_frames"),
+            **{protocol: of_sequence(raw, protocol) for protocol in PROTOCOLS},
             "frames": ids,
-            "raw": {key: [getattr(frame, key) for frame in frames] for key in FrameScores._fields},
+            "raw": dict(raw),
         }
-        for name, (ids, frames) in sequences.items()
+        for name, (ids, raw) in sequences.items()
     }
-    return {
-        "contest": contest(frame.iou for _, frames in sequences.values() for frame in frames),
-        "davis2016": over_sequences({name: own["davis2016"] for name, own in by_sequence.items()}),
-        "all_frames": over_sequences({name: own["all_frames"] for name, own in by_sequence.items()}),
-        "sequences": by_sequence,
+    keys = {key for _, raw in sequences.values() for key in raw}
+    together = {key: [v for _, raw in sequences.values() for v in raw.get(key, ())] for key in keys}
+    totals = {
+        name: pooled(together)
+        if protocol.pooled
+        else over_sequences([own[name] for own in by_sequence.values()], name)
+        for name, protocol in PROTOCOLS.items()
     }
+    return {**totals, "sequences": by_sequence}
 
 
-def _with_mean(scores: dict[str, Any]) -> dict[str, Any]:
-    j, f = scores["J"]["mean"], scores["F"]["mean"]
-    return {**scores, "J&F": None if j is None or f is None else (j + f) / 2}
+def _means(protocol: str, value: Callable[[Measure], Any]) -> dict[str, Any]:
+    """`value` of each measure of the protocol that has a function; of the others the mean of their parts."""
+    scores: dict[str, Any] = {}
+    for row in MEASURES.values():
+        if protocol in row.protocols:
+            parts = [MEASURES[part].figure({protocol: scores}, protocol) for part in row.parts]
+            own = None if None in parts else average(parts) if parts else value(row)
+            scores |= dict.fromkeys(row.mean_keys, own)
+    return scores

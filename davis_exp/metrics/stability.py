@@ -8,10 +8,13 @@ those of its own tracer.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from davis_exp.metrics.bits import Bits
 
 TOLERANCE = 3.0  # pixels: of the polygon to the contour, and the longest side after resampling
 RADII = np.logspace(np.log10(1 / 8), np.log10(2), 5)  # of the rings, in mean distances between points
@@ -142,3 +145,13 @@ def instability(first: Shape | None, second: Shape | None) -> float | None:
         return None
     costs = context_costs(first.contexts, second.contexts)
     return float(costs[tuple(match(costs).T)].mean())
+
+
+def mask_instability(first: Bits, second: Bits) -> float | None:
+    """`instability` of two consecutive masks."""
+    return instability(_shape(first), _shape(second))
+
+
+@lru_cache(maxsize=16)  # by identity: a mask is the second of one pair, then the first of the next
+def _shape(mask: Bits) -> Shape | None:
+    return shape(mask.unpack())

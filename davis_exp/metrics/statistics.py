@@ -17,12 +17,12 @@ class Statistics(NamedTuple):
     decay: float | None
 
 
-def statistics(values: Iterable[float]) -> Statistics:
-    """Statistics of one sequence's per-frame values, in frame order; all None if there is no frame.
+def statistics(values: Iterable[float | None]) -> Statistics:
+    """Statistics of one sequence's per-frame values, in frame order; all None if no frame has one.
 
     The four bins share their border frames: bin k holds both of its ends. Borders are rounded half up.
     """
-    raw = np.asarray(list(values), float)
+    raw = np.array([value for value in values if value is not None], float)
     if not len(raw):
         return Statistics(None, None, None)
     # the official code keeps the borders in uint8, which wraps in sequences of more than 256 frames

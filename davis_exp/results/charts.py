@@ -24,6 +24,7 @@ svg.chart .series { fill: none; stroke-width: 1.8; stroke-linejoin: round; strok
 svg.chart .series { stroke: var(--faint, #7a8a99); }
 svg.chart .series.first { stroke: var(--first, #1f5fa8); }
 svg.chart .series.second { stroke: var(--second, #b34700); }
+svg.chart .series.third { stroke: var(--third, #7a3ea8); }
 svg.chart .series.other { stroke-width: 1.3; stroke-dasharray: 4 3; }
 svg.chart .series.raw { stroke-width: 1; stroke-opacity: .45; }
 svg.chart .cursor { stroke: currentColor; stroke-width: 1; }
@@ -59,7 +60,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve through (x, y) points; a y of None leaves a gap. Its kind is "first", "second", "other" or "raw"."""
+    """A curve through (x, y) points; a y of None leaves a gap. Its kind is one of STYLE's series."""
 
     name: str  # in the legend; "" leaves it out
     points: Sequence[tuple[float, float | None]]

@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from davis_exp.metrics.measures import MEASURES, PROTOCOLS, SELECTED, Measure, columns
 from davis_exp.results.leaderboard import subject
 from davis_exp.utils.errors import BadInput
 
-MEASURES = ("J", "F", "J&F")
 RESAMPLES = 10_000
 FEWEST = 5  # clips: with fewer, resampling them says little
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """B against A, paired by frame, in fractions (0.01 is one point).
+    """B against A, paired by frame, as score.json has the values (0.01 of a share is one point).
 
     Attributes:
-        measure: what is compared ("J", "F", "J&F"; "IoU" in the contest's protocol).
+        measure: the name of what is compared.
         sequences: mean of A, of B and of their paired differences, by sequence.
         difference: B - A over all sequences.
         interval: its 95 % percentile bootstrap interval over sequences.
@@ -44,10 +44,10 @@ class Comparison:
 
     def sentence(self, a: str, b: str) -> str:
         """The outcome in plain words."""
-        ahead, behind = (b, a) if self.difference >= 0 else (a, b)
+        measure, clips = MEASURES[self.measure], len(self.sequences)
+        ahead, behind = (b, a) if (self.difference >= 0) == measure.higher_is_better else (a, b)
         half = (self.interval[1] - self.interval[0]) / 2
-        clips = len(self.sequences)
-        gap = f"{100 * abs(self.difference):.1f} ± {100 * half:.1f} {self.measure}"
+        gap = f"{measure.text(abs(self.difference), '.1f')} ± {measure.text(half, '.1f')} {measure.name}"
         on = f"on {clips} clip{'s' if clips != 1 else ''}"
         if self.difference == 0:
             return f"{b} and {a} are level ({gap}) {on}"
@@ -58,30 +58,38 @@ class Comparison:
 
 
 def compare(
-    a: dict[str, Any], b: dict[str, Any], *, protocol: str = "davis2016", measure: str = "J"
+    a: dict[str, Any], b: dict[str, Any], *, protocol: str | None = None, measure: str = SELECTED.name
 ) -> Comparison:
     """Compare two scores (contents of score.json) on the sequences that both have.
 
-    The overall difference is the mean over sequences, in the contest's protocol over frames. Raises BadInput
-    if they share no sequence, or its frames differ.
+    The protocol is the measure's first by default; one that does not have it is compared by the first that it has. The
+    overall difference is the mean over sequences, in the contest's protocol over frames. Raises BadInput if they share
+    no sequence, or its frames differ.
     """
+    compared = MEASURES[measure]
+    protocol = protocol or compared.protocols[0]
+    if protocol not in compared.protocols:
+        compared = columns([], protocol)[0]
+    pooled, sign = PROTOCOLS[protocol].pooled, 1 if compared.higher_is_better else -1
     weights, means, better, frames = [], {}, 0, 0
     for name in a["sequences"]:
         if name not in b["sequences"]:
             continue
-        first, second = _paired(name, a["sequences"][name], b["sequences"][name], protocol, measure)
+        first, second = _paired(name, a["sequences"][name], b["sequences"][name], protocol, compared)
         if not len(first):
             continue
         means[name] = (float(first.mean()), float(second.mean()), float((second - first).mean()))
-        weights.append(len(first) if protocol == "contest" else 1)
-        better += int((second > first).sum())
+        weights.append(len(first) if pooled else 1)
+        better += int((sign * second > sign * first).sum())
         frames += len(first)
     if not means:
-        raise BadInput("the two scores have no frame in common: compare results on one data set")
+        raise BadInput(
+            f"the two scores have no frame in common that has its {compared.name}: compare results on one data set"
+        )
     differences = np.array([difference for *_, difference in means.values()])
     weight = np.array(weights, float)
     return Comparison(
-        "IoU" if protocol == "contest" else measure,
+        compared.name,
         means,
         float(np.average(differences, weights=weight)),
         _bootstrap(differences, weight),
@@ -105,20 +113,19 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _paired(
-    name: str, a: dict[str, Any], b: dict[str, Any], protocol: str, measure: str
+    name: str, a: dict[str, Any], b: dict[str, Any], protocol: str, measure: Measure
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values of the frames of one sequence in which both have one."""
     if a.get("frames") != b.get("frames"):
         raise BadInput(f"sequence {name} has other frames in one score than in the other: score both anew")
-    parts = ("iou",) if protocol == "contest" else ("J", "F") if measure == "J&F" else (measure,)
-    try:
-        values = [np.mean([np.array(own["raw"][part], float) for part in parts], axis=0) for own in (a, b)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"sequence {name} has no values by frame: score both anew with --json") from error
-    kept = ~np.isnan(values[0] + values[1])  # an empty frame has no value in the contest
-    if protocol == "davis2016":
-        kept[[0, -1]] = False
-    return values[0][kept], values[1][kept]
+    for own in (a, b):
+        if len(measure.of_frames(own.get("raw") or {})) != len(own["frames"]):
+            raise BadInput(
+                f"sequence {name} has no values by frame of {measure.name}: score both anew with --json"
+            )
+    first, second = (np.array(measure.of_frames(own["raw"], protocol), float) for own in (a, b))
+    kept = ~np.isnan(first + second)  # an empty frame has no value in the contest
+    return first[kept], second[kept]
 
 
 def _bootstrap(differences: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

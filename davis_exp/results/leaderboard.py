@@ -1,4 +1,4 @@
-"""Results ranked by the contest's score."""
+"""Results ranked by the contest's score, or by another measure."""
 
 import html
 from collections.abc import Callable, Iterable
@@ -8,14 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from davis_exp.metrics.measures import JUDGED, MEASURES, Measure, columns
 from davis_exp.results.artifact import Results
 from davis_exp.results.reader import RESULTS
-from davis_exp.results.table import aligned, percent
 from davis_exp.runs import score as scores
 from davis_exp.runs.score import SCORE
 from davis_exp.utils.errors import BadInput, quoted
-
-COLUMNS = ("rank", "name", "contest", "J&F", "parameters", "GFLOPs", "when", "who")
+from davis_exp.utils.tables import aligned
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,6 @@ class Entry:
     score: dict[str, Any]
     when: str = ""
     problem: str = ""
-
-    @property
-    def contest(self) -> float | None:
-        """The contest's score; None without one."""
-        return self.score.get("contest", {}).get("segmentation_metric")
 
 
 def scored_entries(paths: List[Path]) -> list[Entry]:
@@ -74,7 +68,7 @@ def truths(entries: Iterable[Entry]) -> str | None:
     for entry in entries:
         own = entry.score.get("sequences") or {}
         frames = tuple(frame for name in sorted(own) for frame in own[name].get("frames", ()))
-        if entry.contest is not None:
+        if JUDGED.figure(entry.score) is not None:
             groups.setdefault(frames, []).append(entry.name)
     if len(groups) < 2:
         return None
@@ -82,42 +76,43 @@ def truths(entries: Iterable[Entry]) -> str | None:
     return f"the scores are of {len(groups)} different sets of frames ({shown}), so ranks across them mean nothing"
 
 
-def rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+def rows(entries: Iterable[Entry], by: Measure = JUDGED) -> list[dict[str, Any]]:
     """The board: one row an entry, best first; equal scores share a place, entries without one come last."""
-    ordered = sorted(entries, key=lambda entry: (entry.contest is None, -(entry.contest or 0), entry.name))
-    scores = [entry.contest for entry in ordered if entry.contest is not None]
+    ordered = sorted(entries, key=lambda entry: (*by.rank(by.figure(entry.score)), entry.name))
+    places = [by.rank(by.figure(entry.score)) for entry in ordered]
+    shown = columns(entry.score for entry in ordered)
     return [
-        _row(entry, 1 + sum(other > entry.contest for other in scores) if entry.contest is not None else None)
-        for entry in ordered
+        _row(entry, None if missing else places.index((missing, value)) + 1, shown)
+        for entry, (missing, value) in zip(ordered, places, strict=True)
     ]
+
+
+def headings(board: list[dict[str, Any]]) -> list[str]:
+    """Of the columns: all that a row has, but for the problem."""
+    return [name for name in (board[0] if board else {}) if name != "problem"]
 
 
 def as_text(board: list[dict[str, Any]]) -> str:
     """The board as an aligned table."""
-    lined = [[name for name in COLUMNS if name != "rank"], *(list(cells(row).values())[1:] for row in board)]
-    ranks = ["rank", *(cells(row)["rank"] for row in board)]
-    lines = [f"{rank:>4}  {line}" for rank, line in zip(ranks, aligned(lined), strict=True)]
-    return "\n".join([*lines, *problems(board)])
+    return "\n".join([*aligned([headings(board), *map(cells, board)], text=2), *problems(board)])
 
 
 def as_markdown(board: list[dict[str, Any]]) -> str:
     """The board as a Markdown table."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    names = headings(board)
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
     for row in board:
-        lines.append(
-            "| " + " | ".join(html.escape(cell).replace("|", "\\|") for cell in cells(row).values()) + " |"
-        )
+        lines.append("| " + " | ".join(html.escape(cell).replace("|", "\\|") for cell in cells(row)) + " |")
     lines += [f"\n{html.escape(problem)}" for problem in problems(board)]
     return "\n".join(lines) + "\n"
 
 
-def _row(entry: Entry, rank: int | None) -> dict[str, Any]:
+def _row(entry: Entry, rank: int | None, measures: Iterable[Measure]) -> dict[str, Any]:
     score = entry.score
     return {
         "rank": rank,
         "name": quoted(score.get("model") or entry.name),
-        "contest": entry.contest,
-        "J&F": score.get("davis2016", {}).get("J&F"),
+        **{measure.heading: measure.figure(score) for measure in measures},
         "parameters": score.get("nparams"),
         "GFLOPs": score["nflops"] / 1e9 if isinstance(score.get("nflops"), int | float) else None,
         "when": quoted(entry.when),
@@ -131,19 +126,16 @@ def problems(board: list[dict[str, Any]]) -> list[str]:
     return [f"invalid: {row['name']}: {row['problem']}" for row in board if row["problem"]]
 
 
-def cells(row: dict[str, Any]) -> dict[str, str]:
-    """A row as text, one cell for each of COLUMNS."""
-    parameters = row["parameters"]
-    return {
-        "rank": str(row["rank"] or "-"),
-        "name": row["name"],
-        "contest": percent(row["contest"]) if not row["problem"] else "invalid",
-        "J&F": percent(row["J&F"]),
-        "parameters": f"{parameters:,}" if isinstance(parameters, int) else "-",
-        "GFLOPs": "-" if row["GFLOPs"] is None else f"{row['GFLOPs']:.2f}",
-        "when": row["when"] or "-",
-        "who": row["who"] or "-",
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row as text, one cell for each of its `headings`."""
+    forms = {measure.heading: measure.text for measure in MEASURES.values()}
+    forms |= {"parameters": "{:,}".format, "GFLOPs": "{:.2f}".format}
+    texts = {
+        name: forms.get(name, str)(value) if value not in (None, "") else "-" for name, value in row.items()
     }
+    if row["problem"]:
+        texts[JUDGED.heading] = "invalid"
+    return [texts[name] for name in headings([row])]
 
 
 def subject(path: Path) -> Path:

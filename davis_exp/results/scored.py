@@ -4,29 +4,25 @@ from pathlib import Path
 from typing import Any
 
 from davis_exp.data.sources import open_source
+from davis_exp.metrics.measures import JUDGED, OVERALL
 from davis_exp.results.artifact import Results
 from davis_exp.results.check import form_defects, refuse
 from davis_exp.results.pages.markup import table
 from davis_exp.results.scoring import score as of_sequences
-from davis_exp.results.table import percent, score_table
+from davis_exp.results.table import score_table
 from davis_exp.results.truth import Truth
-from davis_exp.utils.errors import quoted
 
 
 class Score(dict[str, Any]):
     """The content of a score.json: `score["contest"]["mean_iou"]`, `score["davis2016"]["J"]["mean"]`, fractions of 1."""
 
     def __str__(self) -> str:
-        return score_table(self)
+        return str(score_table(self))
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: a row a sequence, in percent."""
-        rows = []
-        for name, own in [*self["sequences"].items(), ("all", self)]:
-            davis = own["davis2016"]
-            values = own["contest"]["mean_iou"], davis["J"]["mean"], davis["F"]["mean"], davis["J&F"]
-            rows.append([quoted(name), *map(percent, values)])
-        return str(table(["sequence", "contest", "J", "F", "J&F"], rows))
+        """What a notebook shows: a row a sequence."""
+        shown = score_table(self, [JUDGED.protocols[0], OVERALL.protocols[0]])
+        return str(table([*map(str.strip, shown.columns)], [*shown.rows, shown.total]))
 
 
 def score(

@@ -1,4 +1,4 @@
-"""Results against the truth: every frame once, all three protocols at a time."""
+"""Results against the truth: every frame once, all measures and protocols at a time."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -10,16 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from davis_exp.data.sequences import Picked, Sequence, with_masks
-from davis_exp.metrics.bits import Bits, overlap
-from davis_exp.metrics.protocols import (
-    THRESHOLD,
-    FrameScores,
-    binarise,
-    contest,
-    frame_scores,
-    summary,
-)
-from davis_exp.metrics.stability import Shape, instability, marked, shape
+from davis_exp.metrics.bits import Bits
+from davis_exp.metrics.jaccard import iou
+from davis_exp.metrics.measures import MEASURES, Measure
+from davis_exp.metrics.protocols import binarise, frame_scores, summary
+from davis_exp.metrics.stability import marked
+from davis_exp.metrics.statistics import average
 from davis_exp.results.artifact import Results
 from davis_exp.results.check import ZERO_ONE, is_zero_one, refuse
 from davis_exp.results.matching import check_size, match
@@ -34,7 +30,7 @@ BASELINES = ("everything", "centre ellipse")
 
 
 class _Frame(NamedTuple):
-    scores: FrameScores
+    scores: dict[str, float | None]
     baselines: list[float | None]
     highest: int
 
@@ -77,7 +73,7 @@ def score(
         confidence = results.confidence(index)
         target, void = truth.annotation(sequence, i)
         check_size(confidence.shape, target.shape, quoted(results.paths[index]))
-        trivial = [_iou(mask.without(void), target) for mask in _trivial(target.shape)]
+        trivial = [iou(mask.without(void), target) for mask in _trivial(target.shape)]
         scores = frame_scores(binarise(confidence).without(void), target)
         return _Frame(scores, trivial, int(confidence.max(initial=0)))
 
@@ -89,21 +85,21 @@ def score(
     scores = [frame.scores for frame in frames]
     if stability is not None:
 
-        def predicted(index: int) -> Shape | None:
+        @lru_cache(maxsize=16)
+        def predicted(index: int) -> Bits:
             if index not in matched.indices:
                 raise BadInput(
                     "stability: it takes a mask of every frame, also of those that have no true one"
                 )
-            return shape(results.confidence(matched.indices[index]) >= THRESHOLD)
+            return binarise(results.confidence(matched.indices[index]))
 
-        unsteady = _instabilities(
-            _steadied(sequences if inner else whole, stability),
-            lru_cache(maxsize=16)(predicted),
-            workers,
-            progress,
-        )
+        chosen = _steadied(sequences if inner else whole, stability)
         indices = [index for sequence in sequences for index in sequence.index]
-        scores = [own._replace(T=unsteady.get(index)) for index, own in zip(indices, scores, strict=True)]
+        for measure in MEASURES.values():
+            if measure.pairs:
+                found = _between(measure, chosen, predicted, workers, progress)
+                for index, own in zip(indices, scores, strict=True):
+                    own[measure.key] = found.get(index)
     if inner:
         return _without_ends(_summary(sequences, scores))
     return {
@@ -137,7 +133,7 @@ def baselines(sequences: List[Sequence], *, workers: int = 2) -> dict[str, float
 
     def evaluate(task: tuple[Sequence, int]) -> list[float | None]:
         target, void = truth.annotation(*task)
-        return [_iou(mask.without(void), target) for mask in _trivial(target.shape)]
+        return [iou(mask.without(void), target) for mask in _trivial(target.shape)]
 
     total = sum(len(sequence) for sequence in sequences)
     return _baseline_scores(ordered(evaluate, _frames(sequences), total, workers))
@@ -160,23 +156,30 @@ def _steadied(sequences: List[Sequence], names: List[str]) -> list[Sequence]:
     return [sequence for sequence in sequences if sequence.name in chosen]
 
 
-def _instabilities(
+def _between(
+    measure: Measure,
     sequences: List[Sequence],
-    predicted: Callable[[int], Shape | None],
+    predicted: Callable[[int], Bits],
     workers: int,
     progress: Progress | None,
 ) -> dict[int, float | None]:
-    """T from each frame's mask to the next one's, by the index of the former."""
+    """A measure from each frame's mask to the next one's, by the index of the former."""
     pairs = [pair for sequence in sequences for pair in pairwise(sequence.index)]
     values = ordered(
-        lambda pair: instability(predicted(pair[0]), predicted(pair[1])), pairs, len(pairs), workers, progress
+        lambda pair: measure(predicted(pair[0]), predicted(pair[1])), pairs, len(pairs), workers, progress
     )
     return {first: value for (first, _), value in zip(pairs, values, strict=True)}
 
 
-def _summary(sequences: List[Sequence], frames: list[FrameScores]) -> dict[str, Any]:
+def _summary(sequences: List[Sequence], frames: Iterable[dict[str, float | None]]) -> dict[str, Any]:
     remaining = iter(frames)
-    return summary({s.name: (list(s.frame_ids), list(islice(remaining, len(s)))) for s in sequences})
+    keys = [measure.key for measure in MEASURES.values() if measure.function is not None]
+    found = {}
+    for sequence in sequences:
+        own = list(islice(remaining, len(sequence)))
+        raw = {key: [frame.get(key) for frame in own] for key in keys}
+        found[sequence.name] = (list(sequence.frame_ids), raw)
+    return summary(found)
 
 
 def _without_ends(content: dict[str, Any]) -> dict[str, Any]:
@@ -199,13 +202,6 @@ def _trivial(shape: tuple[int, int]) -> tuple[Bits, ...]:
     return Bits.of(np.ones(shape, bool)), Bits.of(ellipse)
 
 
-def _iou(prediction: Bits, truth: Bits) -> float | None:
-    intersection, union = overlap(prediction, truth)
-    return intersection / union if union else None
-
-
 def _baseline_scores(frames: Iterable[list[float | None]]) -> dict[str, float | None]:
     columns = list(zip(*frames, strict=True)) or [()] * len(BASELINES)
-    return {
-        name: contest(column)["segmentation_metric"] for name, column in zip(BASELINES, columns, strict=True)
-    }
+    return {name: average(column) for name, column in zip(BASELINES, columns, strict=True)}

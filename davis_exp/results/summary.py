@@ -1,4 +1,4 @@
-"""A sweep's jobs side by side: rows for a table, a CSV file and a page, ordered by the held-out clips' J."""
+"""A sweep's jobs side by side: rows for a table, a CSV file and a page, ordered by what the held-out clips score."""
 
 import math
 import statistics
@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from davis_exp.metrics.measures import HOLDOUT, SELECTED, Measure, columns
 from davis_exp.results.output import write_csv
-from davis_exp.results.table import aligned, percent
+from davis_exp.results.table import percent
 from davis_exp.runs import score as scores
 from davis_exp.utils.errors import BadInput
+from davis_exp.utils.tables import aligned, number
 
 FINE = ("finished", "over_budget")
 WAITING = ("queued", "running")
@@ -26,12 +28,13 @@ class Row:
     folder: Path
     state: str
     choices: dict[str, str]
-    objective: float | None = None  # J on the held-out clips, of a job that has finished
+    objective: float | None = None  # HOLDOUT, of a job that has finished
     parameters: int | None = None
     flops: int | None = None
     seconds: float | None = None
     attempts: int | None = None
     scores: dict[str, float | None] = field(default_factory=dict)  # of its test, by heading
+    texts: dict[str, str] = field(default_factory=dict)  # the same as people read them
     error: str = ""
     limit: int | None = None
 
@@ -121,19 +124,17 @@ def write_table(sweep: Path, rows: Sequence[Row]) -> None:
 def as_text(rows: Sequence[Row]) -> str:
     """The table for the screen, and a line for each job that failed."""
     keys = list(dict.fromkeys(key for row in rows for key in row.choices))
-    lines = [["job", *keys, "state", "hold-out J", "parameters", "seconds"]]
+    lines = [["job", *keys, "state", HOLDOUT, "parameters", "seconds"]]
     for row in rows:
-        parameters = "-" if row.parameters is None else f"{row.parameters:,}"
-        seconds = "-" if row.seconds is None else f"{row.seconds:.0f}"
-        own = [row.choices.get(key, "") for key in keys]
-        lines.append([row.job, *own, row.state, percent(row.objective), parameters, seconds])
+        own = [row.job, *(row.choices.get(key, "") for key in keys), row.state, percent(row.objective)]
+        lines.append([*own, number(row.parameters), number(row.seconds, ".0f")])
     text = aligned(lines, text=len(keys) + 2)
     text += [f"job {row.job}: {row.error or row.state}" for row in rows if row.failed]
     for group in groups(rows):
         if group.deviation is not None:
             spread = f"{percent(group.mean)} ± {percent(group.deviation)}"
             gain = f", against the first choices {gained(group)}" if group.gain else ""
-            text.append(f"{group.name}: hold-out J {spread} over {group.number} trainings{gain}")
+            text.append(f"{group.name}: {HOLDOUT} {spread} over {group.number} trainings{gain}")
     return "\n".join(text)
 
 
@@ -157,7 +158,7 @@ def _cells(row: Row) -> dict[str, Any]:
         "job": row.job,
         **row.choices,
         "state": row.state,
-        "holdout_J": row.objective,
+        f"holdout_{SELECTED.name}": row.objective,
         "parameters": row.parameters,
         "flops": row.flops,
         **row.scores,
@@ -179,6 +180,7 @@ def _varied(overrides: Sequence[Sequence[str]]) -> list[dict[str, str]]:
 def _row(folder: Path, record: Mapping[str, Any], choices: dict[str, str]) -> Row:
     state = str(record.get("state"))
     objective = record.get("objective") if state == "finished" else None
+    score, shown = _score(folder, record) if state == "finished" else ({}, {})
     finite = isinstance(objective, int | float) and math.isfinite(objective)
     return Row(
         job=str(record.get("job", folder.name)),
@@ -190,18 +192,19 @@ def _row(folder: Path, record: Mapping[str, Any], choices: dict[str, str]) -> Ro
         flops=record.get("nflops"),
         seconds=record.get("seconds"),
         attempts=record.get("attempts"),
-        scores=_scores(folder, record) if state == "finished" else {},
+        scores={heading: measure.figure(score) for heading, measure in shown.items()},
+        texts={heading: measure.text(measure.figure(score)) for heading, measure in shown.items()},
         error=str(record.get("error") or ""),
         limit=record.get("limit"),
     )
 
 
-def _scores(folder: Path, record: Mapping[str, Any]) -> dict[str, float | None]:
+def _score(folder: Path, record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Measure]]:
+    """What its test scored, and the measures of it by heading; nothing where there is no score."""
     try:
         score = scores.read(folder)
     except BadInput:
-        return {}
-    values = {"contest": score["contest"]["mean_iou"], "J&F": score["davis2016"]["J&F"]}
+        return {}, {}
     split = record.get("test_split") or "test"
     note = "" if split == "holdout" else NOT_FOR_SELECTION
-    return {f"{split} {name}{note}": value for name, value in values.items()}
+    return score, {f"{split} {measure.heading}{note}": measure for measure in columns([score])}

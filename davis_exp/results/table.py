@@ -1,112 +1,70 @@
-"""A score as text, for people."""
+"""A score as a table for people, and as rows of a CSV file."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from davis_exp.metrics import PROTOCOLS
-from davis_exp.utils.terminal import rich_table
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-HEADINGS = {"contest": "contest", "davis2016": "DAVIS-2016", "all_frames": "all frames"}
+from davis_exp.metrics.measures import PROTOCOLS, columns
+from davis_exp.utils.tables import Table, number
 
 
-def score_table(score: dict[str, Any], protocols: tuple[str, ...] = PROTOCOLS) -> str:
-    """The scores of each sequence and of all, in percent, with the trivial predictions for comparison."""
-    statistics = [protocol for protocol in protocols if protocol != "contest"]
-    with_t = any(score[protocol]["T"] is not None for protocol in statistics)
-    measures = ["J", "F", "J&F", "T"] if with_t else ["J", "F", "J&F"]
-    top, head = ["", ""], ["sequence", "frames"]
-    if "contest" in protocols:
-        top, head = [*top, HEADINGS["contest"]], [*head, "mean IoU"]
-    for protocol in statistics:
-        top += [HEADINGS[protocol], *[""] * (len(measures) - 1)]
-        head += measures
+def score_table(score: Mapping[str, Any], protocols: Iterable[str] = PROTOCOLS) -> Table:
+    """The scores of each sequence and of all, in those of the protocols that it has, with the trivial predictions."""
+    shown = {name: columns([score], name) for name in protocols if name in score}
+    headings = ["sequence", "frames"]
+    for name, measures in shown.items():
+        mean = "mean " if PROTOCOLS[name].pooled else ""  # of frames, where the others are means of sequences
+        above, *rest = (f"\n{mean}{measure.name}" for measure in measures)
+        headings += [PROTOCOLS[name].heading + above, *rest]
 
-    def cells(name: str, frames: int, scores: dict[str, Any]) -> list[str]:
-        row = [name, str(frames)]
-        if "contest" in protocols:
-            row.append(percent(scores["contest"]["mean_iou"]))
-        for protocol in statistics:
-            row += [percent(_value(scores[protocol], measure)) for measure in measures]
-        return row
+    def cells(name: str, frames: int, own: Mapping[str, Any]) -> list[str]:
+        figures = ((m, m.figure(own, protocol)) for protocol, measures in shown.items() for m in measures)
+        return [name, str(frames), *(measure.text(figure) for measure, figure in figures)]
 
-    rows = [cells(name, len(own["frames"]), own) for name, own in score["sequences"].items()]
-    total = cells("all", sum(len(own["frames"]) for own in score["sequences"].values()), score)
-    lines = aligned([top, head, *rows, total])
-    rule = "-" * max(map(len, lines))
-    notes = [_statistics_line(protocol, score[protocol]) for protocol in statistics]
-    if "contest" in protocols:
-        trivial = ", ".join(f"{name} {percent(value)}" for name, value in score["baselines"].items())
-        excluded = score["contest"]["excluded"]
-        notes.insert(0, f"contest: trivial predictions for comparison: {trivial}")
-        if excluded:
-            notes.insert(0, f"contest: {excluded} frames without any object in truth or prediction left out")
-    return "\n".join([*lines[:2], rule, *lines[2:-1], rule, lines[-1], *notes])
+    numbers = {name: len(own["frames"]) for name, own in score["sequences"].items()}
+    return Table(
+        "Score",
+        headings,
+        [cells(name, numbers[name], own) for name, own in score["sequences"].items()],
+        cells("all", sum(numbers.values()), score),
+        [note for name in shown for note in _notes(score, name)],
+    )
 
 
-def score_rows(score: dict[str, Any]) -> list[dict[str, Any]]:
+def score_rows(score: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One flat row a sequence and one for all: what a CSV file holds, as fractions."""
-    own = {**score["sequences"], "all": score}
     rows = []
-    for name, scores in own.items():
-        row = {"sequence": name, **scores["contest"]}
-        for protocol in PROTOCOLS[1:]:
+    for name, scores in {**score["sequences"], "all": score}.items():
+        row: dict[str, Any] = {"sequence": name}
+        for protocol, how in PROTOCOLS.items():
             for measure, value in scores[protocol].items():
-                parts = (
-                    {f"{measure}_{key}": part for key, part in value.items()}
-                    if isinstance(value, dict)
-                    else None
+                key = measure if how.pooled else f"{protocol}_{measure}"
+                row |= (
+                    {f"{key}_{p}": v for p, v in value.items()} if isinstance(value, dict) else {key: value}
                 )
-                row |= {f"{protocol}_{key}": part for key, part in (parts or {measure: value}).items()}
         rows.append(row)
     return rows
 
 
-def aligned(rows: list[list[str]], text: int = 1) -> list[str]:
-    """Rows of cells as lines: the first `text` columns to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if i >= text else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
 def percent(value: float | None) -> str:
     """A share as percent with two decimals, or a dash where there is none."""
-    return "-" if value is None else f"{100 * value:.2f}"
+    return number(None if value is None else 100 * value, ".2f")
 
 
-def _value(scores: dict[str, Any], measure: str) -> float | None:
-    return scores[measure]["mean"] if measure in ("J", "F") else scores[measure]
-
-
-def _statistics_line(protocol: str, scores: dict[str, Any]) -> str:
-    parts = [
-        f"{measure} mean {percent(own['mean'])} recall {percent(own['recall'])} decay {percent(own['decay'])}"
-        for measure, own in ((measure, scores[measure]) for measure in ("J", "F"))
+def _notes(score: Mapping[str, Any], protocol: str) -> Iterable[str]:
+    heading, scores = PROTOCOLS[protocol].heading, score[protocol]
+    if excluded := scores.get("excluded"):
+        yield f"{heading}: {excluded} frames without any object in truth or prediction left out"
+    if PROTOCOLS[protocol].pooled:
+        trivial = ", ".join(
+            f"{name} {percent(value)}" for name, value in (score.get("baselines") or {}).items()
+        )
+        yield f"{heading}: trivial predictions for comparison: {trivial}"
+        return
+    entries = [(measure, measure.entry(score, protocol)) for measure in columns([score], protocol)]
+    said = [
+        f"{measure.name} mean {measure.text(entry['mean'])} recall {percent(entry['recall'])} "
+        f"decay {measure.text(entry['decay'])}"
+        for measure, entry in entries
+        if isinstance(entry, Mapping)
     ]
-    return f"{HEADINGS[protocol]}: {'; '.join(parts)}"
-
-
-def terminal_table(score: Mapping[str, Any]) -> "Table":
-    """The content of score.json by sequence, in percent; the contest's score in front."""
-    table = rich_table("Score", ["sequence", "frames", "contest", "J", "F", "J&F"])
-
-    def cells(own: Mapping[str, Any]) -> list[str]:
-        davis = own["davis2016"]
-        values = [own["contest"]["mean_iou"], davis["J"]["mean"], davis["F"]["mean"], davis["J&F"]]
-        return [percent(value) for value in values]
-
-    for name, own in score["sequences"].items():
-        table.add_row(name, str(len(own["frames"])), *cells(own))
-    table.add_section()
-    frames = sum(len(own["frames"]) for own in score["sequences"].values())
-    table.add_row("all", str(frames), *cells(score), style="bold")
-    trivial = ", ".join(f"{name} {percent(value)}" for name, value in score["baselines"].items())
-    table.caption = f"contest score of trivial predictions: {trivial}"
-    return table
+    yield f"{heading}: {'; '.join(said)}"

@@ -3,7 +3,6 @@
 import contextlib
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -50,12 +49,10 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
+    def __exit__(self, *raised: Any) -> None:
+        if any(raised):
             self._abandon()
-            self._whole.__exit__(kind, error, trace)
+            self._whole.__exit__(*raised)
             return
         if self._container is None:  # nothing was added
             return

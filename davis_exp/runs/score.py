@@ -8,12 +8,11 @@ from davis_exp.utils import given, written
 from davis_exp.utils.errors import BadInput, quoted
 
 if TYPE_CHECKING:
-    from davis_exp.metrics.protocols import FrameScores
+    from davis_exp.metrics.measures import Raw
 
 SCORE = "score.json"
 LARGEST = given.TEXT  # half a million frames
 EXACT = 1e-6  # how far a mean may be from that of its frames: they are rounded nowhere
-PARTS = ("contest", "davis2016", "all_frames", "sequences")
 ABOUT = {  # what results say of themselves, and what it must be
     **dict.fromkeys(("nparams", "nflops"), lambda value: given.number(value, 0)),
     **dict.fromkeys(
@@ -28,6 +27,7 @@ def read(path: Path) -> dict[str, Any]:
 
     Raises BadInput if it is none, or claims another mean than its frames have.
     """
+    from davis_exp.metrics.measures import JUDGED, MEASURES, OVERALL, PROTOCOLS, SELECTED
     from davis_exp.metrics.protocols import summary  # late: showing a config needs no arithmetic
 
     file = path / SCORE if path.is_dir() else path
@@ -37,14 +37,19 @@ def read(path: Path) -> dict[str, Any]:
         )
     content = given.read_json(file, LARGEST)
     name = given.shown(file)
-    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in PARTS):
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(part), dict) for part in (*PROTOCOLS, "sequences")
+    ):
         raise BadInput(f"{name} is no score: make one with davis-exp score RESULTS TRUTH --json {SCORE}")
     if unprintable := next((name for name in content["sequences"] if not name.isprintable()), None):
         raise BadInput(
             f"{name}: a sequence is called {quoted(unprintable)}: give it a name that can be printed"
         )
+    own_raw = [own.get("raw") if isinstance(own, dict) else None for own in content["sequences"].values()]
+    known = {key for raw in own_raw if isinstance(raw, dict) for key in raw}
+    known |= {JUDGED.key, SELECTED.key, *(MEASURES[part].key for part in OVERALL.parts)}
     frames = {
-        sequence: _frames(own, f"{name}: {quoted(sequence)}")
+        sequence: _frames(own, known, f"{name}: {quoted(sequence)}")
         for sequence, own in content["sequences"].items()
     }
     _hold(content, summary(frames), name)
@@ -65,31 +70,37 @@ def write(folder: Path, content: Mapping[str, Any]) -> Path:
     return folder / SCORE
 
 
-def _frames(own: Any, name: str) -> "tuple[list[str], list[FrameScores]]":
-    """The ids and scores of a sequence's frames. Raises BadInput."""
-    from davis_exp.metrics.protocols import FrameScores
+def _frames(own: Any, known: set[str], name: str) -> "tuple[list[str], Raw]":
+    """The ids of a sequence's frames and their values in every measure that is `known`. Raises BadInput.
+
+    What one sequence has all must have, or leaving out the worst would better a mean.
+    """
+    from davis_exp.metrics.measures import MEASURES
 
     raw = own.get("raw") if isinstance(own, dict) else None
     ids = own.get("frames") if isinstance(own, dict) else None
     printable = isinstance(ids, list) and all(isinstance(i, str) and i.isprintable() for i in ids)
     if not isinstance(raw, dict) or not isinstance(ids, list) or not printable:
         raise BadInput(f"{name} has no scores of its frames; score the results again")
-    columns = []
-    for key in FrameScores._fields:
-        values = raw.get(key, [None] * len(ids) if key == "T" else None)
-        highest = 1.0 if key != "T" else 1e9
+    columns = {}
+    for measure in MEASURES.values():
+        key = measure.key
+        if measure.function is None or key not in known:
+            continue
+        values = raw.get(key)
         if not isinstance(values, list) or len(values) != len(ids):
             raise BadInput(f"{name}: {key} is not a number for each of its {len(ids)} frames")
         for value in values:
-            if not given.number(value, 0, highest) and not (value is None and key in ("iou", "T")):
+            if not given.number(value, *measure.bounds) and not (value is None and measure.gaps):
                 raise BadInput(f"{name}: {quoted(value)} is no {key} of a frame")
-        columns.append(values)
-    return ids, [FrameScores(*row) for row in zip(*columns, strict=True)]
+        columns[key] = values
+    return ids, columns
 
 
 def _hold(claimed: Any, found: Any, name: str, key: str = "") -> None:
     """Hold what a file claims against what its own frames give. Raises BadInput naming the first difference."""
     if isinstance(found, dict):
+        claimed = {} if claimed is None else claimed  # written before there was such a measure
         if not isinstance(claimed, dict):
             raise BadInput(f"{name}: {quoted(key) or 'it'} is no part of a score")
         for part, value in found.items():

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from davis_exp.metrics.measures import JUDGED, columns
 from davis_exp.results.reader import METADATA, PATHS, Results
 from davis_exp.results.storage import relative
 from davis_exp.utils.errors import BadInput, brief
@@ -61,12 +62,13 @@ def result_aliases(metadata: dict[str, Any], wanted: Sequence[str]) -> list[str]
 
 
 def headline(score: dict[str, Any]) -> dict[str, float]:
-    """Of a score.json what a table of runs is to show: the contest's metric under both its names, J, F and J&F."""
-    found = {key: score["contest"][key] for key in ("segmentation_metric", "mean_iou")}
-    official = score.get("davis2016") or {}
-    found |= {f"davis2016/{key}": official[key]["mean"] for key in ("J", "F") if key in official}
-    found |= {"davis2016/J&F": official["J&F"]} if "J&F" in official else {}
-    return {key: value for key, value in found.items() if isinstance(value, int | float)}
+    """Of a score.json what a table of runs is to show: each measure; the contest's metric under both its names."""
+    found = {
+        key if measure is JUDGED else f"{measure.protocols[0]}/{key}": measure.figure(score)
+        for measure in columns([score])
+        for key in measure.mean_keys
+    }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def hand_in_results(run: "Run", folder: Path, settings: "Settings") -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from davis_exp.data.sequences import Sequence, with_masks
+from davis_exp.metrics.measures import JUDGED
 from davis_exp.results.check import defects, refuse
 from davis_exp.results.reader import Results
 from davis_exp.results.scoring import score
@@ -69,9 +70,8 @@ class Submission:
     @property
     def metrics(self) -> dict[str, float]:
         """The contest's metric under both its names; empty in the test phase."""
-        return {
-            key: self.scored["contest"][key] for key in ("segmentation_metric", "mean_iou") if self.scored
-        }
+        value = JUDGED.figure(self.scored)
+        return {} if value is None else dict.fromkeys(JUDGED.mean_keys, value)
 
     def result_name(self, entity: str) -> str:
         return artifacts.result_name(
@@ -198,7 +198,7 @@ def _table(submission: Submission) -> "Table":
     results = submission.results
     table = wandb.Table(columns=[*COLUMNS])
     for sequence in map(with_masks, submission.sequences):
-        ious = submission.scored["sequences"][sequence.name]["raw"]["iou"]
+        ious = submission.scored["sequences"][sequence.name]["raw"][JUDGED.key]
         for i, index in enumerate(sequence.index):
             content = results.storage.read(results.paths[index], artifacts.RESULT_LIMIT)
             with Image.open(io.BytesIO(content)) as mask:

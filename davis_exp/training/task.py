@@ -16,7 +16,10 @@ from davis_exp.data.clips import ClipSampler
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import Sequence
 from davis_exp.inference import Inference, predict
-from davis_exp.metrics.jaccard import jaccard
+from davis_exp.metrics.bits import Bits
+from davis_exp.metrics.measures import SELECTED, VALIDATION
+from davis_exp.metrics.protocols import THRESHOLD
+from davis_exp.metrics.statistics import average
 from davis_exp.models import memory_format
 from davis_exp.training import position
 from davis_exp.utils import distributed, written
@@ -80,7 +83,7 @@ class SegmentationTask(pl.LightningModule):
         self._loss: Tensor | None = None  # of the last batch, on its device
         self._unseen: list[tuple[int, Tensor]] = []  # batches since the last look, and their losses
         self._step = 0  # optimizer steps taken when that batch began
-        self._val_j: list[float] = []  # one mean J per sequence of the running validation
+        self._validated: list[float | None] = []  # one mean per sequence of the running validation
 
     # ---- training -----------------------------------------------------------------------------------
 
@@ -194,21 +197,21 @@ class SegmentationTask(pl.LightningModule):
     # ---- whole sequences ----------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        self._val_j = []
+        self._validated = []
 
     def validation_step(self, sequence: Sequence | None, batch_idx: int) -> None:
         if sequence is None:  # other ranks have one more
             return
-        scores = []
+        values = []
         for i, confidence in self._masks(sequence):
             if i in sequence.annotated:
                 truth = sequence.annotation(i)
-                scores.append(jaccard(truth.judged(confidence >= 128), truth.inside))
-        self._val_j.append(float(np.mean(scores)))
+                values.append(SELECTED(Bits.of(truth.judged(confidence >= THRESHOLD)), Bits.of(truth.inside)))
+        self._validated.append(average(values))
 
     def on_validation_epoch_end(self) -> None:
-        everywhere = [j for share in distributed.gathered(self._val_j) for j in share]
-        self.log("val/J", float(np.mean(everywhere)), prog_bar=True)
+        everywhere = [mean for share in distributed.gathered(self._validated) for mean in share]
+        self.log(VALIDATION, average(everywhere) or 0.0, prog_bar=True)
 
     def test_step(self, sequence: Sequence | None, batch_idx: int) -> None:
         if sequence is None:

@@ -5,10 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TextIO
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from typing import Any, TextIO
 
 Shown = Callable[[], Any]  # makes something that rich can print; called on a terminal only
 
@@ -78,14 +75,3 @@ class Console(logging.StreamHandler):
             from rich.console import Console as Rich
 
             Rich(file=sys.stdout).print(record.shown())
-
-
-def rich_table(title: str, columns: list[str], text: int = 1) -> "Table":
-    """An empty table, its first `text` columns of text and the others of numbers."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < text else "right")
-    return table

@@ -4,7 +4,8 @@
 
 Everything runs on the same masks in one process, in turns; CPU and wall seconds, medians of rounds. The predictions are
 the true masks, shifted and blurred, then binarised. What scoring may cost is measured against decoding by OpenCV: our own
-decoding is several times as fast. vos-benchmark is left out if it is missing; scripts/bench installs it.
+decoding is several times as fast. Ours measures boundary IoU besides.
+vos-benchmark is left out if it is missing; scripts/bench installs it.
 """
 
 import multiprocessing

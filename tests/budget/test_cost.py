@@ -184,7 +184,7 @@ def test_a_model_that_needs_data_is_counted_without_flops(caplog) -> None:
     assert cost.parameters == 2
     assert cost.flops is None
     assert "FLOPs not counted" in caplog.text
-    assert cost.table().splitlines()[-1].split() == ["total", "2", "0", "-"]
+    assert cost.table().splitlines()[-1].split() == ["total", "2", "0", "100", "%", "-"]
 
 
 def test_empty_weights_hold_shapes_only() -> None:

@@ -15,7 +15,7 @@ from davis_exp.data.sequences import Sequence
 from davis_exp.data.shades import voc_colour
 from davis_exp.data.sources import DavisSource, open_source
 from davis_exp.metrics.bits import Bits
-from davis_exp.metrics.boundary import boundary, boundary_f
+from davis_exp.metrics.boundary import contour_f
 from davis_exp.results.artifact import Results
 from davis_exp.results.scoring import score
 from davis_exp.utils.errors import BadInput
@@ -280,8 +280,8 @@ def test_void_is_left_out_of_the_score_as_davis_2017_does(data_set, tmp_path):
         truth, void = (ids > 0) & (ids != 255), ids == 255
         union = ((mask | truth) & ~void).sum()
         assert raw["J"][i] == pytest.approx((mask & truth & ~void).sum() / union)
-        own, true = (boundary(Bits.of(m & ~void)) for m in (mask, truth))
-        assert raw["F"][i] == pytest.approx(boundary_f(own, true))
+        own, true = (Bits.of(m & ~void) for m in (mask, truth))
+        assert raw["F"][i] == pytest.approx(contour_f(own, true))
     everything = [
         (truth.sum() / (~void).sum()) for truth, void in [(objects(3) > 0, void_border(objects(3)) == 255)]
     ]

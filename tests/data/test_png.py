@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from davis_exp.data import png
+from davis_exp.data.png_bits import AVERAGE, NONE, PAETH, SUB, UP, from_bits
 from davis_exp.data.shades import foreground
 from davis_exp.utils.errors import BadInput
 
@@ -64,10 +65,10 @@ def test_images_of_0_and_255_of_any_mix_of_filters(width, without_opencv):
     for _ in range(20):
         image = blobs(rng, (200, width), [0, 255])
         image[-2:], image[-1, -1] = 0, 255
-        filters = rng.choice([png.NONE, png.SUB, png.UP, png.PAETH], 20).repeat(10)
+        filters = rng.choice([NONE, SUB, UP, PAETH], 20).repeat(10)
         blank = ~image.any(axis=1)
-        filters[1:][blank[1:] & blank[:-1]] = png.AVERAGE
-        filters[-1] = png.AVERAGE  # in all other places it would average 0 and 255
+        filters[1:][blank[1:] & blank[:-1]] = AVERAGE
+        filters[-1] = AVERAGE  # in all other places it would average 0 and 255
         data = encoded(image, filters)
         assert np.array_equal(png.decode(data, "x.png"), image)
         inside = png.decode(data, "x.png", foreground)
@@ -79,8 +80,8 @@ def test_images_of_0_and_255_of_any_mix_of_filters(width, without_opencv):
 def test_paeth_between_dense_edges():
     """Rows of noise: each edge above begins the parity anew."""
     image = (np.random.default_rng(0).random((50, 67)) < 0.5).astype(np.uint8) * 255
-    rows = np.frombuffer(filtered(image, np.full(50, png.PAETH)), np.uint8).reshape(50, 68)
-    assert np.array_equal(png._from_bits(rows, np.asarray), image)
+    rows = np.frombuffer(filtered(image, np.full(50, PAETH)), np.uint8).reshape(50, 68)
+    assert np.array_equal(from_bits(rows, np.asarray), image)
 
 
 def test_rows_of_differences_to_the_left_hold_any_values(without_opencv):
@@ -88,8 +89,8 @@ def test_rows_of_differences_to_the_left_hold_any_values(without_opencv):
     rng = np.random.default_rng(0)
     for width in range(300, 309):  # sizes of every remainder by eight
         image = blobs(rng, (81, width), range(256))
-        assert np.array_equal(png.decode(encoded(image, png.SUB), "x.png"), image)
-        assert np.array_equal(png.decode(encoded(image, png.SUB), "x.png", foreground), image >= 128)
+        assert np.array_equal(png.decode(encoded(image, SUB), "x.png"), image)
+        assert np.array_equal(png.decode(encoded(image, SUB), "x.png", foreground), image >= 128)
 
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 1, 2), (0, 254, 255), (0, 1, 255), (0, 128), (5, 4)])
@@ -98,11 +99,15 @@ def test_what_only_resembles_images_of_0_and_255_is_told_apart(values, seed):
     """Here too, or nearly, all differences are 1 and -1."""
     rng = np.random.default_rng(seed)
     image = blobs(rng, (90, 130), values)
-    for filters in (png.UP, png.PAETH, rng.choice([png.NONE, png.SUB, png.UP, png.PAETH], 90)):
+    for filters in (
+        UP,
+        PAETH,
+        rng.choice([NONE, SUB, UP, PAETH], 90),
+    ):
         assert np.array_equal(png.decode(encoded(image, filters), "x.png"), image)
 
 
-@pytest.mark.parametrize("kind", [png.NONE, png.SUB, png.UP, png.AVERAGE, png.PAETH])
+@pytest.mark.parametrize("kind", [NONE, SUB, UP, AVERAGE, PAETH])
 def test_any_image_of_any_filter(kind):
     rng = np.random.default_rng(0)
     hard = np.zeros((50, 131), np.uint8)
@@ -131,14 +136,14 @@ def test_transparency_and_order_of_rows_change_nothing(tmp_path):
         data = (tmp_path / "x.png").read_bytes()
         assert b"tRNS" in data
         assert np.array_equal(png.decode(data, "x.png"), picture)
-    interlaced = bytearray(encoded(image, png.SUB))
+    interlaced = bytearray(encoded(image, SUB))
     interlaced[28] = 1
     interlaced[29:33] = struct.pack(">I", zlib.crc32(interlaced[12:29]))
     with contextlib.suppress(BadInput):  # its rows are those of another order, if they are any
         assert not np.array_equal(png.decode(bytes(interlaced), "x.png"), image)
 
 
-@pytest.mark.parametrize("filters", [png.SUB, png.UP])
+@pytest.mark.parametrize("filters", [SUB, UP])
 def test_damage_is_not_overlooked(filters):
     image = blobs(np.random.default_rng(0), (90, 130), [0, 255])
     whole = encoded(image, filters)

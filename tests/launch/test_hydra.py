@@ -330,7 +330,7 @@ class TestSweep:
 
 def test_the_objective_is_finite_whatever_the_job_wrote(tmp_path: Path) -> None:
     from davis_exp.launch.sweep import objective
-    from davis_exp.metrics.protocols import FrameScores, summary
+    from davis_exp.metrics.protocols import summary
 
     def value(score: Any = None, state: str = "finished", **fields: Any) -> float:
         fields = {"objective": None, "test_split": "holdout"} | fields
@@ -338,7 +338,7 @@ def test_the_objective_is_finite_whatever_the_job_wrote(tmp_path: Path) -> None:
         (tmp_path / "score.json").write_text(json.dumps(score))
         return objective(tmp_path)
 
-    contest = summary({"x": (["x/0"], [FrameScores(0.25, 0.25, 0.0)])})
+    contest = summary({"x": (["x/0"], {"iou": [0.25], "J": [0.25], "F": [0.0]})})
     assert value() == 0.0
     assert value(contest) == 0.25
     assert value(contest, objective=0.5) == 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from davis_exp.cli import main
-from davis_exp.metrics.protocols import FrameScores, summary
+from davis_exp.metrics.protocols import summary
 from davis_exp.results.comparison import compare
 from davis_exp.utils.errors import BadInput
 
@@ -17,10 +17,7 @@ def scored(values, f=None, iou=None):
         {
             name: (
                 [f"{name}/{i:05d}" for i in range(len(own))],
-                [
-                    FrameScores(*row)
-                    for row in zip((iou or values)[name], own, (f or values)[name], strict=True)
-                ],
+                {"iou": (iou or values)[name], "J": own, "F": (f or values)[name]},
             )
             for name, own in values.items()
         }

@@ -50,7 +50,8 @@ def test_scored_runs(runs, tmp_path, capsys):
     options = [part for name, file in files.items() for part in (f"--{name}", str(file))]
     assert main(["leaderboard", *sorted(map(str, runs.iterdir())), *options]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["rank", "name", "contest", "J&F", "parameters", "GFLOPs", "when", "who"]
+    scores, costs = ["contest", "J", "F", "J&F", "BIoU"], ["parameters", "GFLOPs"]
+    assert lines[0].split() == ["rank", "name", *scores, *costs, "when", "who"]
     assert lines[1].split()[:2] == ["1", "runs/good"]
     assert lines[2].split()[:2] == ["2", "runs/poor"]
     assert "1,000" in lines[1]
@@ -173,12 +174,14 @@ def test_score_writes_its_files(results, truth, tmp_path, capsys):
 
 
 def test_scores_of_different_frames_are_marked(tmp_path, capsys):
-    from davis_exp.metrics.protocols import FrameScores, summary
+    from davis_exp.metrics.protocols import summary
     from davis_exp.runs import score as scores
 
     for name, frames in (("a", ["x/0", "x/1"]), ("b", ["x/0", "x/1"]), ("c", ["x/0"])):
         (tmp_path / name).mkdir()
-        scores.write(tmp_path / name, summary({"x": (frames, [FrameScores(0.5, 0.5, 0.5)] * len(frames))}))
+        scores.write(
+            tmp_path / name, summary({"x": (frames, dict.fromkeys(("iou", "J", "F"), [0.5] * len(frames)))})
+        )
     assert main(["leaderboard", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     assert "mixed" not in capsys.readouterr().err
     assert main(["leaderboard", str(tmp_path)]) == 0

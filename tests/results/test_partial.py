@@ -10,7 +10,8 @@ from PIL import Image
 
 from davis_exp.cli import main
 from davis_exp.data.sources import FolderSource, open_source
-from davis_exp.metrics.boundary import boundary, boundary_f
+from davis_exp.metrics.bits import Bits
+from davis_exp.metrics.boundary import contour_f
 from davis_exp.metrics.jaccard import jaccard
 from davis_exp.metrics.statistics import statistics
 from davis_exp.results.artifact import Results, ResultsWriter
@@ -41,7 +42,7 @@ def expected(sequence, places):
     pairs = [(shifted(sequence, i) > 0, sequence.mask(i) > 0) for i in places]
     return (
         statistics(jaccard(*pair) for pair in pairs)._asdict(),
-        statistics(boundary_f(boundary(a), boundary(b)) for a, b in pairs)._asdict(),
+        statistics(contour_f(Bits.of(a), Bits.of(b)) for a, b in pairs)._asdict(),
     )
 
 

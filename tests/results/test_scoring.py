@@ -12,7 +12,8 @@ from PIL import Image
 from davis_exp.data.masks import MaskReader
 from davis_exp.data.sequences import Sequence
 from davis_exp.data.sources.files import FileSequence
-from davis_exp.metrics.boundary import boundary, boundary_f
+from davis_exp.metrics.bits import Bits
+from davis_exp.metrics.boundary import contour_f
 from davis_exp.metrics.jaccard import jaccard
 from davis_exp.metrics.statistics import statistics
 from davis_exp.results.artifact import Results, ResultsWriter
@@ -77,7 +78,7 @@ def test_davis_scores_are_the_metrics_of_each_sequence(make_results, sequences):
         predictions = [results.confidence(index) >= 128 for index in sequence.index]
         masks = [sequence.mask(i) for i in range(len(sequence))]
         j = [jaccard(p, t) for p, t in zip(predictions, masks, strict=True)]
-        f = [boundary_f(boundary(p), boundary(t)) for p, t in zip(predictions, masks, strict=True)]
+        f = [contour_f(Bits.of(p), Bits.of(t)) for p, t in zip(predictions, masks, strict=True)]
         stored = scored["sequences"][sequence.name]
         assert stored["raw"]["J"] == j
         assert stored["raw"]["F"] == f
@@ -321,10 +322,10 @@ def test_stability_leaves_out_what_the_official_evaluation_leaves_out(tmp_path):
 
 def test_table_and_rows_hold_the_numbers(make_results, sequences):
     scored = score(Results.open(make_results(noisy)), sequences, stability=[])
-    table = score_table(scored)
+    table = str(score_table(scored))
     assert f"{100 * scored['contest']['mean_iou']:.2f}" in table.splitlines()[6]
     assert "centre ellipse" in table
-    only = score_table(scored, ("all_frames",))
+    only = str(score_table(scored, ["all_frames"]))
     assert "all frames" in only
     assert "contest" not in only
     rows = score_rows(scored)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from davis_exp.metrics.protocols import FrameScores
 from davis_exp.metrics.protocols import summary as summarised
 from davis_exp.results import summary
 from davis_exp.results.pages import sweep
@@ -27,8 +26,8 @@ def job(
     folder = sweep / str(number)
     folder.mkdir()
     if score is not None:
-        frames = [FrameScores(score, score, 0.0)] * 3
-        scores.write(folder, summarised({"x": (["x/0", "x/1", "x/2"], frames)}))
+        raw = {"iou": [score] * 3, "J": [score] * 3, "F": [0.0] * 3}
+        scores.write(folder, summarised({"x": (["x/0", "x/1", "x/2"], raw)}))
     record = {"job": number, "state": state, "overrides": ["data=generated", *own], "test_split": "holdout"}
     return folder, record | fields
 
@@ -66,11 +65,10 @@ def test_scores_on_test_sequences_are_marked_and_do_not_order(tmp_path: Path) ->
         ]
     )
     assert [row.job for row in rows] == ["1", "0", "2"]
+    names = ("contest", "J", "F", "J&F", "BIoU")
     assert summary.headings(rows) == [
-        "holdout contest",
-        "holdout J&F",
-        "test contest (not for selection)",
-        "test J&F (not for selection)",
+        *(f"holdout {name}" for name in names),
+        *(f"test {name} (not for selection)" for name in names),
     ]
     assert rows[1].scores["test J&F (not for selection)"] == 0.45
 

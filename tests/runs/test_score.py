@@ -3,19 +3,23 @@ import json
 
 import pytest
 
-from davis_exp.metrics.protocols import FrameScores, summary
+from davis_exp.metrics.protocols import summary
 from davis_exp.runs import score
 from davis_exp.utils.errors import BadInput
+
+
+def columns(j, f, iou=None, **others):
+    return {"iou": iou or j, "J": j, "F": f, "T": [None] * len(j)} | others
 
 
 @pytest.fixture
 def good():
     """A score of two sequences, one with a frame without any object."""
     frames = {
-        "a": (["a/0", "a/1", "a/2", "a/3"], [FrameScores(j, j, j / 2) for j in (0.9, 0.8, 0.3, 0.4)]),
+        "a": (["a/0", "a/1", "a/2", "a/3"], columns([0.9, 0.8, 0.3, 0.4], [0.45, 0.4, 0.15, 0.2])),
         "b": (
             ["b/0", "b/1", "b/2"],
-            [FrameScores(0.5, 0.5, 0.4, 0.1), FrameScores(None, 1.0, 1.0), FrameScores(0.2, 0.2, 0)],
+            columns([0.5, 1.0, 0.2], [0.4, 1.0, 0], iou=[0.5, None, 0.2], T=[0.1, None, None]),
         ),
     }
     return json.loads(json.dumps({**summary(frames), "nparams": 5, "baselines": {"everything": None}}))

@@ -146,7 +146,7 @@ def _ends(folder, logger):
     """Logs, and leaves results, a score and a checkpoint."""
     import numpy as np
 
-    from davis_exp.metrics.protocols import FrameScores, summary
+    from davis_exp.metrics.protocols import summary
     from davis_exp.results.artifact import ResultsWriter
     from davis_exp.runs import score as scores
 
@@ -156,7 +156,7 @@ def _ends(folder, logger):
         writer.add(0, np.full((4, 5), 255, np.uint8), "swan/00000")
         writer.close({"model": "net", "config_digest": "c" * 64, "nparams": 4, "nflops": 24})
     (folder / "results" / "stale.png").write_bytes(b"of an earlier run")
-    frames = [FrameScores(j, j, j) for j in (0.875, 0.5, 0.875)]
-    scores.write(folder, summary({"swan": (["swan/0", "swan/1", "swan/2"], frames)}))
+    raw = {key: [0.875, 0.5, 0.875] for key in ("iou", "J", "F")}
+    scores.write(folder, summary({"swan": (["swan/0", "swan/1", "swan/2"], raw)}))
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "best.ckpt").write_bytes(b"weights")

@@ -1,11 +1,12 @@
 """One sequence on a page: a player, its scores frame by frame, and a strip of stills."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as List
-from typing import Any
+from itertools import cycle
 
 from davis_exp.data.sequences import Sequence
+from davis_exp.metrics.measures import OVERALL, Measure, columns
 from davis_exp.results import overlay
 from davis_exp.results.charts import SMALL, Axis, Line, lines
 from davis_exp.results.pages.frames import film, spread, still, width_for
@@ -15,6 +16,7 @@ from davis_exp.results.table import percent
 from davis_exp.utils.parallel import Progress
 
 STRIP = 6
+KINDS = ("first", "second", "third")  # of curves and bars, in turn: page.css, charts.STYLE
 VIEWS = {  # how a player draws masks: player.js
     "errors": "errors",
     "outlines": "outlines",
@@ -122,8 +124,14 @@ def clip(
     )
 
 
-def caption(values: dict[str, float | None]) -> str:
-    """Measures of a frame in words: "J 83.10, F 72.00"."""
+def drawn() -> dict[Measure, str]:
+    """The measures that are drawn, frame by frame and in percent, and the kind of their curves and bars."""
+    rows = (m for m in columns([], OVERALL.protocols[0]) if m.function is not None and m.unit == "%")
+    return dict(zip(rows, cycle(KINDS), strict=False))
+
+
+def caption(values: Mapping[str, float | None]) -> str:
+    """Shares of 1 by their names, in words: "J 83.10, F 72.00"."""
     return ", ".join(f"{name} {percent(value)}" for name, value in values.items())
 
 
@@ -153,9 +161,3 @@ def _still(sequence: Sequence, i: int, subjects: List[Subject], said: str) -> st
         f'<li><button type="button" data-frame="{i}" title="Show in the player">{pictures}'
         f"<span>{escape(frame)}: {escape(said)}</span></button></li>"
     )
-
-
-def mean(*values: float | None) -> float:
-    """The mean of what is known; 1 where nothing is, so that such frames come last."""
-    known: list[Any] = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else 1.0

@@ -5,6 +5,7 @@ from collections.abc import Sequence as List
 from typing import Any
 
 from davis_exp.data.sequences import Sequence
+from davis_exp.metrics.measures import HOLDOUT, JUDGED, columns
 from davis_exp.results.pages.markup import escape
 from davis_exp.results.pages.subject import Run, Subject
 from davis_exp.results.table import percent
@@ -49,23 +50,17 @@ def named(title: str) -> str:
 
 def tiles(score: Mapping[str, Any], status: Mapping[str, Any], limit: int | None) -> str:
     """The scores, and what the model and the run cost."""
-    davis, parameters, flops = score["davis2016"], score.get("nparams"), score.get("nflops")
-    shown = [
-        (
-            "contest score",
-            percent(score["contest"]["segmentation_metric"]),
-            "mean IoU of all frames",
-            ' class="main"',
-        )
-    ]
-    for measure, said in (("J", "region similarity"), ("F", "boundary accuracy")):
-        own = davis[measure]
-        shown.append(
-            (f"{measure} mean", percent(own["mean"]), f"{said}; recall {percent(own['recall'])}", "")
-        )
-    shown.append(("J&F", percent(davis["J&F"]), "DAVIS-2016, official", ""))
-    if davis.get("T") is not None:
-        shown.append(("T", percent(davis["T"]), "instability: less is better", ""))
+    parameters, flops = score.get("nparams"), score.get("nflops")
+    shown = []
+    for measure in columns([score]):
+        entry, said = measure.entry(score), measure.label
+        title = f"{measure.heading} score" if measure is JUDGED else measure.heading
+        if measure.recall_and_decay and entry:
+            title, said = f"{title} mean", f"{said}; recall {percent(entry['recall'])}"
+        elif not measure.higher_is_better:
+            said += ": less is better"
+        css = ' class="main"' if measure is JUDGED else ""
+        shown.append((title, measure.text(measure.figure(score)), said, css))
     if isinstance(parameters, int):
         share = f"{100 * parameters / limit:.0f} % of {limit / 1e6:g} M" if limit else "at inference"
         shown.append(("parameters", f"{parameters / 1e6:.2f} M", share, ""))
@@ -73,7 +68,7 @@ def tiles(score: Mapping[str, Any], status: Mapping[str, Any], limit: int | None
         shown.append(("GFLOPs", f"{flops / 1e9:,.1f}", "a frame of 480 x 854", ""))
     if isinstance(status.get("objective"), int | float):
         why = "of the clips tested on" if status.get("command") == "test" else "what it was selected by"
-        shown.append(("hold-out J", percent(status["objective"]), why, ""))
+        shown.append((HOLDOUT, percent(status["objective"]), why, ""))
     if isinstance(status.get("seconds"), int | float):
         work = "testing, scoring" if status.get("command") == "test" else "training, testing, scoring"
         shown.append(("time", _duration(status["seconds"]), work, ""))

@@ -9,6 +9,7 @@ from importlib.resources import files
 from itertools import zip_longest
 from typing import Any
 
+from davis_exp.metrics.measures import Measure
 from davis_exp.results.charts import STYLE
 from davis_exp.utils.version import __version__
 
@@ -93,9 +94,12 @@ def bar(value: float | None, text: str, kind: str = "first") -> Html:
     )
 
 
-def signed(difference: float) -> Html:
-    """A difference in percent points, coloured by its sign."""
-    return Html(f'<span class="{"up" if difference >= 0 else "down"}">{100 * difference:+.2f}</span>')
+def signed(difference: float | None, measure: Measure) -> Html:
+    """A difference, coloured by whether it is for the better."""
+    if difference is None:
+        return Html("-")
+    kind = "up" if (difference >= 0) == measure.higher_is_better else "down"
+    return Html(f'<span class="{kind}">{measure.text(difference, "+.2f")}</span>')
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Html:

@@ -6,7 +6,8 @@ from collections.abc import Sequence as List
 from typing import Any
 
 from davis_exp.results.charts import Axis, Line, lines
-from davis_exp.results.pages.markup import Column, bar, code, escape, facts, table
+from davis_exp.results.composition import cost_table
+from davis_exp.results.pages.markup import bar, code, escape, facts, table
 from davis_exp.results.pages.subject import Run
 
 SMOOTHED = 40  # points from which on a learning curve gets a mean running over it
@@ -34,40 +35,18 @@ def _smoothed(points: List[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(x, sum(y for _, y in w) / len(w)) for x, w in windows][:: -(-len(points) // DRAWN)]
 
 
-def cost_table(cost: Mapping[str, Any] | None, limit: int | None) -> str:
+def costs(cost: Mapping[str, Any] | None, limit: int | None) -> str:
     """What each part costs, from `Cost.to_dict()`, and how much of the budget is left."""
     if not cost:
         return ""
-    total = cost["parameters"]
-
-    def row(name: str, part: Mapping[str, Any]) -> list[object]:
-        share = part["parameters"] / total if total else 0.0
-        flops = "-" if part["flops"] is None else f"{part['flops'] / 1e9:,.2f}"
-        return [
-            name,
-            f"{part['parameters']:,}",
-            bar(share, f"{100 * share:.0f} %"),
-            f"{part['buffers']:,}",
-            flops,
-        ]
-
-    height, width = cost["size"]
-    titles: list[Column] = [
-        ("part", "text"),
-        "parameters",
-        "share",
-        "buffers",
-        f"GFLOPs a frame of {height} x {width}",
-    ]
-    text = []
-    if limit:
-        left = limit - total
-        text.append(f"{abs(left):,} parameters {'under' if left >= 0 else 'over'} the budget of {limit:,}.")
-    if cost.get("activations"):
-        text.append(f"Peak activations of a call: {cost['activations'] / 2**20:,.0f} MB.")
-    return table(titles, [*(row(p["name"], p) for p in cost["parts"]), row("total", cost)]) + (
-        f"<p>{escape(' '.join(text))}</p>" if text else ""
-    )
+    made, total = cost_table(cost, limit=limit), cost["parameters"]
+    share = made.columns.index("share")
+    rows: list[list[object]] = []
+    for cells, part in zip((*made.rows, made.total), (*cost["parts"], cost), strict=True):
+        drawn = bar(part["parameters"] / total if total else 0.0, cells[share])
+        rows.append([*cells[:share], drawn, *cells[share + 1 :]])
+    notes = "".join(f"<p>{escape(note)}</p>" for note in made.notes)
+    return table([(made.columns[0], "text"), *made.columns[1:]], rows) + notes
 
 
 def again(run: Run | None, status: Mapping[str, Any]) -> list[str]:

@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 from davis_exp.data.sequences import Sequence, with_masks
+from davis_exp.metrics.measures import JUDGED, OVERALL, PROTOCOLS, SELECTED, columns
 from davis_exp.results.comparison import compare
-from davis_exp.results.pages.clip import anchor, caption, clip, clips, curve, mean, toolbar
+from davis_exp.results.pages.clip import anchor, caption, clip, clips, curve, drawn, toolbar
 from davis_exp.results.pages.header import head, named, tiles
 from davis_exp.results.pages.markup import (
     Column,
@@ -20,9 +21,8 @@ from davis_exp.results.pages.markup import (
     signed,
     table,
 )
-from davis_exp.results.pages.provenance import again, cost_table, learning_curves
+from davis_exp.results.pages.provenance import again, costs, learning_curves
 from davis_exp.results.pages.subject import Run, Subject
-from davis_exp.results.table import percent
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.parallel import Progress
 
@@ -52,14 +52,14 @@ def report(
     """
     others, status = others or {}, status or {}
     ordered = sorted(
-        map(with_masks, sequences), key=lambda s: _value(subject.score["sequences"][s.name], "J&F") or 0.0
+        map(with_masks, sequences), key=lambda s: OVERALL.figure(subject.score["sequences"][s.name]) or 0.0
     )
     parts: dict[str, List[str]] = {
         "Scores": [_beside(subject, others), *_sentences(subject, others)],
         "By sequence": [_sequences(subject, ordered, others)],
         "Frame by frame": [toolbar(), *clips(ordered, partial(_clip, subject, others), progress)],
         "Learning curves": [learning_curves(run)],
-        "Cost": [cost_table(cost, limit)],
+        "Cost": [costs(cost, limit)],
         "To do it again": again(run, status),
         "Config": [folded("The whole resolved config", run.text)] if run else [],
     }
@@ -78,18 +78,20 @@ def report(
 def _beside(subject: Subject, others: Mapping[str, dict[str, Any]]) -> Html:
     """This one, the others and the predictions that look at no frame, best first."""
     rows: list[tuple[float, list[object]]] = []
+    rest = [measure for measure in columns([subject.score, *others.values()]) if measure is not JUDGED]
     for name, score in {subject.name: subject.score, **others}.items():
-        this, value = score is subject.score, score["contest"]["segmentation_metric"]
+        this, value = score is subject.score, JUDGED.figure(score)
         named = Html(f'<span class="this">{escape(name)}</span>') if this else name
-        cells = [percent(_value(score, measure)) for measure in ("J", "F", "J&F")]
+        cells = [measure.text(measure.figure(score)) for measure in rest]
         parameters = score.get("nparams")
         size = f"{parameters:,}" if isinstance(parameters, int) else "-"
-        rows.append(
-            (value or 0.0, [named, bar(value, percent(value), "first" if this else "second"), *cells, size])
-        )
+        shown = bar(value, JUDGED.text(value), "first" if this else "second")
+        rows.append((value or 0.0, [named, shown, *cells, size]))
     for name, value in (subject.score.get("baselines") or {}).items():
-        rows.append((value or 0.0, [f"{name} is foreground", bar(value, percent(value), "rest"), *["-"] * 4]))
-    titles: list[Column] = [("name", "text"), "contest score", "J", "F", "J&F", "parameters"]
+        shown = bar(value, JUDGED.text(value), "rest")
+        rows.append((value or 0.0, [f"{name} is foreground", shown, *["-"] * len(rest), "-"]))
+    headings = [f"{JUDGED.heading} score", *(measure.heading for measure in rest)]
+    titles: list[Column] = [("name", "text"), *headings, "parameters"]
     return table(titles, [row for _, row in sorted(rows, key=lambda row: -row[0])], "In percent, best first")
 
 
@@ -97,7 +99,7 @@ def _sentences(subject: Subject, others: Mapping[str, dict[str, Any]]) -> list[s
     said = []
     for name, score in others.items():
         try:
-            outcome = compare(score, subject.score, measure="J&F").sentence(name, subject.name)
+            outcome = compare(score, subject.score, measure=OVERALL.name).sentence(name, subject.name)
         except BadInput as error:
             outcome = f"{name} cannot be compared: {error}"
         against = f"Against {name}: " if len(others) > 1 else ""  # the outcome may name the one ahead only
@@ -106,49 +108,41 @@ def _sentences(subject: Subject, others: Mapping[str, dict[str, Any]]) -> list[s
 
 
 def _sequences(subject: Subject, ordered: List[Sequence], others: Mapping[str, dict[str, Any]]) -> Html:
-    rows = []
+    rows: list[list[object]] = []
+    shown, kinds = columns([subject.score]), drawn()
     for position, sequence in enumerate(ordered):
         own = subject.score["sequences"][sequence.name]
         link = Html(f'<a href="#{anchor(position, sequence.name)}">{escape(sequence.name)}</a>')
-        j, f = _value(own, "J"), _value(own, "F")
-        lowest = min((v for v in subject.values(sequence.name, "J") if v is not None), default=None)
+        figures = [(measure, measure.figure(own)) for measure in shown]
+        cells = [bar(v, m.text(v), kinds[m]) if m in kinds else m.text(v) for m, v in figures]
+        lowest = min((v for v in subject.values(sequence.name, SELECTED) if v is not None), default=None)
         against = [_gain(own, score["sequences"].get(sequence.name)) for score in others.values()]
-        bars = [bar(j, percent(j)), bar(f, percent(f), "second")]
-        contest = percent(own["contest"]["mean_iou"])
-        rows.append(
-            [link, len(sequence), *bars, percent(_value(own, "J&F")), contest, percent(lowest), *against]
-        )
-    titles: list[Column] = [
-        ("sequence", "text"),
-        "frames",
-        "J",
-        "F",
-        "J&F",
-        "contest",
-        "lowest J",
-    ]
-    titles += [(f"J&F against {name}", "named") for name in others]
-    return table(titles, rows, "In percent, worst first; J and F as DAVIS-2016 means them")
+        rows.append([link, len(sequence), *cells, SELECTED.text(lowest), *against])
+    headings = [*(measure.heading for measure in shown), f"lowest {SELECTED.name}"]
+    titles: list[Column] = [("sequence", "text"), "frames", *headings]
+    titles += [(f"{OVERALL.name} against {name}", "named") for name in others]
+    official = PROTOCOLS[OVERALL.protocols[0]].heading
+    return table(titles, rows, f"In percent, worst first; all but {JUDGED.heading} as {official} means it")
 
 
-def _gain(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> object:
-    mine, its = _value(own, "J&F"), _value(other, "J&F") if other else None
-    if mine is None or its is None:
-        return "-"
-    return signed(mine - its)
+def _gain(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> Html:
+    mine, its = OVERALL.figure(own), OVERALL.figure(other or {})
+    return signed(None if mine is None or its is None else mine - its, OVERALL)
 
 
 def _clip(
     subject: Subject, others: Mapping[str, dict[str, Any]], sequence: Sequence, width: int, place: str
 ) -> Html:
     own = subject.score["sequences"][sequence.name]
-    j, f = subject.values(sequence.name, "J"), subject.values(sequence.name, "F")
-    curves = [curve("J", j, "first"), curve("F", f, "second")]
+    curves, means, known = [], {}, {}
+    for measure, kind in drawn().items():
+        if values := subject.values(sequence.name, measure):
+            curves.append(curve(measure.name, values, kind))
+            means[measure.name], known[measure.name] = measure.figure(own), values
     for name, score in others.items():
-        values = score["sequences"].get(sequence.name, {}).get("raw", {}).get("J")
-        if values and len(values) == len(j):
-            curves.append(curve(f"J of {name}", values, "other"))
-    means = {"J": _value(own, "J"), "F": _value(own, "F")}
+        values = SELECTED.of_frames(score["sequences"].get(sequence.name, {}).get("raw", {}))
+        if len(values) == len(sequence):
+            curves.append(curve(f"{SELECTED.name} of {name}", values, "other"))
     return clip(
         sequence,
         [subject],
@@ -156,12 +150,7 @@ def _clip(
         place=place,
         summary=f"{caption(means)} over {len(sequence)} frames",
         curves=curves,
-        order=[mean(*pair) for pair in zip(j, f, strict=True)],
-        captions=[caption({"J": a, "F": b}) for a, b in zip(j, f, strict=True)],
+        order=[1.0 if value is None else value for value in subject.values(sequence.name, OVERALL)],
+        captions=[caption({name: values[i] for name, values in known.items()}) for i in range(len(sequence))],
         strip="Its worst frames, neighbours left out; click one to see it above.",
     )
-
-
-def _value(scores: Mapping[str, Any], measure: str) -> float | None:
-    own = scores["davis2016"][measure]
-    return own["mean"] if measure in ("J", "F") else own

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from davis_exp.data.sequences import Sequence, Source, with_masks
+from davis_exp.metrics.measures import SELECTED, Measure
 from davis_exp.metrics.protocols import THRESHOLD
 from davis_exp.results.artifact import Results
 from davis_exp.results.check import refuse
@@ -33,9 +34,9 @@ class Subject:
         """The predicted mask of a frame, (H, W) bool. Raises BadInput if it cannot be read."""
         return self.results.confidence(self.indices[sequence.index[i]]) >= THRESHOLD
 
-    def values(self, sequence: str, measure: str) -> list[float | None]:
-        """A measure ("J", "F") of each frame of a sequence."""
-        return self.score["sequences"][sequence]["raw"][measure]
+    def values(self, sequence: str, measure: Measure) -> list[float | None]:
+        """A measure of each frame of a sequence; none where the score does not have it."""
+        return measure.of_frames(self.score["sequences"][sequence]["raw"])
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def is_of(scored: dict[str, Any], sequences: List[Sequence]) -> bool:
     try:
         return {name: tuple(own[name]["frames"]) for name in own} == {
             sequence.name: tuple(with_masks(sequence).frame_ids) for sequence in sequences
-        } and all(len(own[s.name]["raw"]["J"]) == len(s.annotated) for s in sequences)
+        } and all(len(own[s.name]["raw"][SELECTED.key]) == len(s.annotated) for s in sequences)
     except (KeyError, TypeError):
         return False
 

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from davis_exp.metrics.measures import HOLDOUT, SELECTED
 from davis_exp.results.charts import Axis, Point, scatter, strips
 from davis_exp.results.output import write_text
 from davis_exp.results.pages import markup
 from davis_exp.results.pages.markup import Column, Html, escape, folded, section, table
 from davis_exp.results.summary import WAITING, Group, Row, front, gained, groups, headings
 from davis_exp.results.table import percent
+from davis_exp.utils.tables import giga, number
 
 REPORT = "report.html"  # as `davis-exp report` calls the page of a run
 TAIL = 30  # lines of a failed job's log
@@ -37,7 +39,7 @@ def page(name: str, rows: Sequence[Row]) -> str:
         [
             f"<h1>Sweep {escape(name)}</h1>",
             f"<p>{len(rows)} jobs: {escape(counts)}; {cost / 60:,.1f} minutes altogether. The order, the front "
-            "and the effects go by J on held-out training clips.</p>",
+            f"and the effects go by {SELECTED.name} on held-out training clips.</p>",
             _table(rows),
             section("Seeds and folds together", _groups(groups(rows))),
             section("Score against parameters", *_parameters(rows)),
@@ -50,7 +52,7 @@ def page(name: str, rows: Sequence[Row]) -> str:
 def _table(rows: Sequence[Row]) -> str:
     keys = list(dict.fromkeys(key for row in rows for key in row.choices))
     scores = headings(rows)
-    columns: list[Column] = ["job", *((key, "text") for key in keys), ("state", "text"), "hold-out J"]
+    columns: list[Column] = ["job", *((key, "text") for key in keys), ("state", "text"), HOLDOUT]
     columns += ["parameters", "GFLOPs", *((heading, "aside") for heading in scores), "seconds"]
     return table(
         columns,
@@ -60,10 +62,10 @@ def _table(rows: Sequence[Row]) -> str:
                 *(row.choices.get(key, "") for key in keys),
                 Html(f'<span class="{escape(row.state)}">{escape(row.state)}</span>'),
                 percent(row.objective),
-                _number(row.parameters),
-                "-" if row.flops is None else f"{row.flops / 1e9:,.2f}",
-                *(percent(row.scores.get(heading)) for heading in scores),
-                "-" if row.seconds is None else f"{row.seconds:,.0f}",
+                number(row.parameters),
+                giga(row.flops),
+                *(row.texts.get(heading, "-") for heading in scores),
+                number(row.seconds, ",.0f"),
             ]
             for row in rows
         ],
@@ -87,7 +89,7 @@ def _groups(groups: Sequence[Group]) -> str:
         return ""
     keys = list(groups[0].choices)
     return table(
-        [*((key, "text") for key in keys), "hold-out J, mean ± deviation", "trainings", "gain, one by one"],
+        [*((key, "text") for key in keys), f"{HOLDOUT}, mean ± deviation", "trainings", "gain, one by one"],
         [
             [
                 *(group.choices[key] for key in keys),
@@ -120,7 +122,7 @@ def _parameters(rows: Sequence[Row]) -> list[str]:
     picture = scatter(
         sorted(points, key=lambda point: point.kind),
         Axis.over("parameters", [point.x for point in points], log=True),
-        Axis.over("hold-out J in percent", [point.y for point in points]),
+        Axis.over(f"{HOLDOUT} in percent", [point.y for point in points]),
         front=[point for point in points if point.kind == "best"],
         limit=limit,
         limit_text="budget",
@@ -136,7 +138,7 @@ def _effects(rows: Sequence[Row]) -> list[str]:
         if len(values) < 2:
             continue
         numbers = [_float(value) for value in values]
-        axis = Axis.over("hold-out J in percent", [100 * (row.objective or 0.0) for row in done])
+        axis = Axis.over(f"{HOLDOUT} in percent", [100 * (row.objective or 0.0) for row in done])
         if len(values) >= MANY and None not in numbers:
             known = [number for number in numbers if number is not None]
             x = Axis.over(key, known, log=min(known) > 0 and max(known) / min(known) >= 10)
@@ -178,10 +180,6 @@ def _read(file: Path) -> str:
             return "\n".join(handle.read().decode(errors="replace").splitlines()[-TAIL:])
     except OSError:
         return ""
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
 
 
 def _float(text: str) -> float | None:

@@ -10,11 +10,12 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from davis_exp.metrics.measures import VALIDATION
 from davis_exp.training import position
 from davis_exp.utils import distributed, interrupts, written
 from davis_exp.utils.errors import BadInput
 
-LOGGED = ("val/J", "train/loss")  # by SegmentationTask
+LOGGED = (VALIDATION, "train/loss")  # by SegmentationTask
 
 
 class RunCheckpoint(ModelCheckpoint):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
+from davis_exp.metrics.measures import HOLDOUT, VALIDATION
 from davis_exp.utils import distributed, terminal
 
 if TYPE_CHECKING:
@@ -60,13 +61,14 @@ class PlainProgress(pl.Callback):
             )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.sanity_checking and "val/J" in trainer.callback_metrics:
-            value = float(trainer.callback_metrics["val/J"])
-            self._figures["hold-out J"] = f"{value:.4f}"
+        if not trainer.sanity_checking and VALIDATION in trainer.callback_metrics:
+            value = float(trainer.callback_metrics[VALIDATION])
+            self._figures[HOLDOUT] = f"{value:.4f}"
             log.info(
-                "epoch %d, step %d: hold-out J %.4f",
+                "epoch %d, step %d: %s %.4f",
                 trainer.current_epoch,
                 trainer.global_step,
+                HOLDOUT,
                 value,
                 extra=self._extra(),
             )

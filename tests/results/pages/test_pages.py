@@ -13,7 +13,7 @@ import yaml
 from davis_exp.cli import main
 from davis_exp.data.sources import DavisSource
 from davis_exp.experiment.build import plain
-from davis_exp.metrics.protocols import FrameScores, summary
+from davis_exp.metrics.protocols import summary
 from davis_exp.results.artifact import Results
 from davis_exp.results.comparison import compare
 from davis_exp.results.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, PREDICTION, TRUTH, compared
@@ -180,7 +180,7 @@ def test_a_checkpoint_that_is_gone_costs_the_cost_table_only(run):
 
 
 def test_a_score_of_other_frames_is_not_believed(run, sequences):
-    scores.write(run, summary({"swan": (["swan/00000"], [FrameScores(0.99, 0.99, 0.99)])}))
+    scores.write(run, summary({"swan": (["swan/00000"], {key: [0.99] for key in ("iou", "J", "F")})}))
     assert open_subject(run, "run", sequences).score["contest"]["segmentation_metric"] < 0.95
 
 
