@@ -6,7 +6,9 @@ from functools import partial
 from typing import Any
 
 from davis_exp.data.sequences import Sequence, with_masks
+from davis_exp.metrics.statistics import average
 from davis_exp.results.comparison import compare
+from davis_exp.results.confidence import foretold
 from davis_exp.results.pages.clip import anchor, caption, clip, clips, curve, mean, toolbar
 from davis_exp.results.pages.header import head, named, tiles
 from davis_exp.results.pages.markup import (
@@ -31,6 +33,7 @@ def report(
     subject: Subject,
     sequences: List[Sequence],
     *,
+    trusted: Mapping[str, float] | None = None,
     others: Mapping[str, dict[str, Any]] | None = None,
     run: Run | None = None,
     status: Mapping[str, Any] | None = None,
@@ -42,6 +45,7 @@ def report(
 
     Args:
         subject: what the page is about, scored on `sequences`.
+        trusted: the confidence (0 … 1) of frames by their ids.
         others: scores (contents of score.json) to stand beside, by name.
         run: where the results come from: without it there are no learning curves and no config.
         status: what the run's status.json says.
@@ -50,14 +54,14 @@ def report(
 
     Raises BadInput for frames, masks or results that cannot be read.
     """
-    others, status = others or {}, status or {}
+    others, status, trusted = others or {}, status or {}, trusted or {}
     ordered = sorted(
         map(with_masks, sequences), key=lambda s: _value(subject.score["sequences"][s.name], "J&F") or 0.0
     )
     parts: dict[str, List[str]] = {
-        "Scores": [_beside(subject, others), *_sentences(subject, others)],
-        "By sequence": [_sequences(subject, ordered, others)],
-        "Frame by frame": [toolbar(), *clips(ordered, partial(_clip, subject, others), progress)],
+        "Scores": [_beside(subject, others), *_sentences(subject, others, trusted)],
+        "By sequence": [_sequences(subject, ordered, others, trusted)],
+        "Frame by frame": [toolbar(), *clips(ordered, partial(_clip, subject, others, trusted), progress)],
         "Learning curves": [learning_curves(run)],
         "Cost": [cost_table(cost, limit)],
         "To do it again": again(run, status),
@@ -93,8 +97,11 @@ def _beside(subject: Subject, others: Mapping[str, dict[str, Any]]) -> Html:
     return table(titles, [row for _, row in sorted(rows, key=lambda row: -row[0])], "In percent, best first")
 
 
-def _sentences(subject: Subject, others: Mapping[str, dict[str, Any]]) -> list[str]:
-    said = []
+def _sentences(
+    subject: Subject, others: Mapping[str, dict[str, Any]], trusted: Mapping[str, float]
+) -> list[str]:
+    told = foretold(trusted, subject.score)
+    said = [f"<p>{escape(told[0].upper() + told[1:])}.</p>"] if told else []
     for name, score in others.items():
         try:
             outcome = compare(score, subject.score, measure="J&F").sentence(name, subject.name)
@@ -105,7 +112,12 @@ def _sentences(subject: Subject, others: Mapping[str, dict[str, Any]]) -> list[s
     return said
 
 
-def _sequences(subject: Subject, ordered: List[Sequence], others: Mapping[str, dict[str, Any]]) -> Html:
+def _sequences(
+    subject: Subject,
+    ordered: List[Sequence],
+    others: Mapping[str, dict[str, Any]],
+    trusted: Mapping[str, float],
+) -> Html:
     rows = []
     for position, sequence in enumerate(ordered):
         own = subject.score["sequences"][sequence.name]
@@ -114,10 +126,11 @@ def _sequences(subject: Subject, ordered: List[Sequence], others: Mapping[str, d
         lowest = min((v for v in subject.values(sequence.name, "J") if v is not None), default=None)
         against = [_gain(own, score["sequences"].get(sequence.name)) for score in others.values()]
         bars = [bar(j, percent(j)), bar(f, percent(f), "second")]
-        contest = percent(own["contest"]["mean_iou"])
-        rows.append(
-            [link, len(sequence), *bars, percent(_value(own, "J&F")), contest, percent(lowest), *against]
-        )
+        known = [trusted[frame] for frame in sequence.frame_ids if frame in trusted]
+        figures = [
+            percent(v) for v in (_value(own, "J&F"), own["contest"]["mean_iou"], lowest, average(known))
+        ]
+        rows.append([link, len(sequence), *bars, *figures, *against])
     titles: list[Column] = [
         ("sequence", "text"),
         "frames",
@@ -126,6 +139,7 @@ def _sequences(subject: Subject, ordered: List[Sequence], others: Mapping[str, d
         "J&F",
         "contest",
         "lowest J",
+        "confidence",
     ]
     titles += [(f"J&F against {name}", "named") for name in others]
     return table(titles, rows, "In percent, worst first; J and F as DAVIS-2016 means them")
@@ -139,11 +153,19 @@ def _gain(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> object:
 
 
 def _clip(
-    subject: Subject, others: Mapping[str, dict[str, Any]], sequence: Sequence, width: int, place: str
+    subject: Subject,
+    others: Mapping[str, dict[str, Any]],
+    trusted: Mapping[str, float],
+    sequence: Sequence,
+    width: int,
+    place: str,
 ) -> Html:
     own = subject.score["sequences"][sequence.name]
     j, f = subject.values(sequence.name, "J"), subject.values(sequence.name, "F")
     curves = [curve("J", j, "first"), curve("F", f, "second")]
+    certain = [trusted.get(frame) for frame in sequence.frame_ids]
+    if any(value is not None for value in certain):
+        curves.append(curve("confidence", certain, "other"))
     for name, score in others.items():
         values = score["sequences"].get(sequence.name, {}).get("raw", {}).get("J")
         if values and len(values) == len(j):
@@ -157,7 +179,10 @@ def _clip(
         summary=f"{caption(means)} over {len(sequence)} frames",
         curves=curves,
         order=[mean(*pair) for pair in zip(j, f, strict=True)],
-        captions=[caption({"J": a, "F": b}) for a, b in zip(j, f, strict=True)],
+        captions=[
+            caption({"J": a, "F": b} | ({} if c is None else {"confidence": c}))
+            for a, b, c in zip(j, f, certain, strict=True)
+        ],
         strip="Its worst frames, neighbours left out; click one to see it above.",
     )
 
