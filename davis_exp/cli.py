@@ -42,6 +42,12 @@ COMMANDS = {
         "davis-exp train data=davis data.root=../davis encoder=resnet18 trainer.max_epochs=10",
         hydra=True,
     ),
+    "search": Command(
+        "davis_exp.commands.train",
+        "trainings drawn by Optuna, the hopeless given up, by as many workers as you like",
+        "davis-exp search 'optimizer.lr=tag(log,interval(1e-4,1e-2))' encoder=resnet18,mit_b0 search.trials=12",
+        hydra=True,
+    ),
     "test": Command(
         "davis_exp.commands.test",
         "checkpoint → results, scored where masks exist",
@@ -245,6 +251,10 @@ def _hydra_help(name: str, command: Command) -> str:
             "",
             "  --cfg job          show the composed config instead of running: every KEY is in there",
             "  -m                 sweep: run every combination of GROUP=a,b KEY=1,2",
+            *(
+                ["  --workers N        at as many trials at once, each in a process of its own"]
+                * (name == "search")
+            ),
             "  --config-dir DIR   a folder of your own options (or 'hydra.searchpath=[file://DIR]')",
             "  --info defaults    which files a config is made of",
             *(f"  {f'--{file} FILE':17}  write what is found there" for file in command.files),

@@ -6,9 +6,7 @@ import numpy as np
 from davis_exp.data import flow
 from davis_exp.metrics import frame_confidence as metric
 
-SIDE = (
-    384  # pixels: frames and maps are compared at no more than this, so that a border is as wide in any video
-)
+SIDE = 384  # pixels: frames and maps are compared at no more than this, which makes it cheap
 PRESET: flow.Preset = "fast"
 
 
@@ -19,7 +17,7 @@ class ConfidenceMeter:
     """
 
     def __init__(self) -> None:
-        self._entropies: list[float] = []
+        self._overlaps: list[float] = []
         self._disagreements: list[float | None] = []  # of each frame with the one before it
         self._last: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -27,7 +25,7 @@ class ConfidenceMeter:
         """The next frame (H, W, 3) uint8 RGB and its confidence map (H, W) uint8, of whatever size."""
         grey = flow.grey(frame, SIDE)
         small = cv2.resize(confidence, grey.shape[::-1], interpolation=cv2.INTER_AREA)
-        self._entropies.append(metric.border_entropy(small))
+        self._overlaps.append(metric.expected_overlap(small))
         self._disagreements.append(self._disagreement(grey, small))
         self._last = grey, small
 
@@ -35,7 +33,7 @@ class ConfidenceMeter:
         """The confidence, 0 … 1, of every frame so far. The first takes its disagreement from the second."""
         carried = list(self._disagreements)
         carried[:1] = carried[1:2] or carried[:1]
-        return [metric.frame_confidence(*pair) for pair in zip(self._entropies, carried, strict=True)]
+        return metric.frame_confidences(self._overlaps, carried)
 
     def _disagreement(self, grey: np.ndarray, small: np.ndarray) -> float | None:
         if (

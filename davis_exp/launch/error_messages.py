@@ -25,12 +25,15 @@ REWORDED = {
     r"Config group override must be a string": (
         "a group takes the name of an option (GROUP=OPTION); to leave a group out, write ~GROUP"
     ),
+    r"In '.*': Could not find 'hydra/sweeper/optuna'": "hydra/sweeper=optuna: searches are davis-exp search",
+    r"Key '(n_trials|n_jobs|sampler|direction|storage|study_name)' not in 'BasicSweeperConf'": (
+        "hydra.sweeper.{0}: searches are davis-exp search, which takes search.trials=N and --workers N"
+    ),
     r"provider=(\S+).*, path=(.*) is not available": "{0}: there is no folder {1}",
 }
 
 # Options that come with a plugin of Hydra's: which of our extras brings it.
 EXTRAS = {
-    "hydra/sweeper/optuna": "optuna",
     "hydra/launcher/joblib": "joblib",
     "hydra/launcher/ray": "ray",
     "hydra/launcher/submitit_local": "submitit",

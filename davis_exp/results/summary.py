@@ -12,7 +12,7 @@ from davis_exp.results.table import aligned, percent
 from davis_exp.runs import score as scores
 from davis_exp.utils.errors import BadInput
 
-FINE = ("finished", "over_budget")
+FINE = ("finished", "over_budget", "pruned")
 WAITING = ("queued", "running")
 REPEATS = ("seed", "data.fold", "data.holdout_seed")  # what makes of a job the same one again
 NOT_FOR_SELECTION = " (not for selection)"
@@ -37,7 +37,7 @@ class Row:
 
     @property
     def failed(self) -> bool:
-        """Whether the job has no answer; being over budget is one."""
+        """Whether the job has no answer; being over budget is one, and being given up by a search."""
         return self.state not in FINE
 
     @property

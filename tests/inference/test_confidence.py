@@ -35,16 +35,18 @@ def test_the_frame_whose_mask_is_elsewhere_is_trusted_least():
     assert min(steady) > 0.6
     pairs[3] = pairs[3][0], np.roll(pairs[3][1], -60, axis=1)
     broken = measured(pairs)
-    assert min(range(6), key=broken.__getitem__) in (3, 4)  # 4 is compared with it
-    assert broken[3] < 0.2 < min(broken[:3])
+    assert sorted(range(6), key=broken.__getitem__)[:2] in ([3, 4], [4, 3])  # 4 is compared with it
+    assert broken[3] < 0.5 < min(broken[:3])
 
 
 def test_the_first_takes_its_disagreement_from_the_second():
     pairs = list(clip(2))
     first, second = measured(pairs)
     assert first == pytest.approx(second, abs=0.1)
+    pairs = list(clip(6))
     pairs[0] = pairs[0][0], np.roll(pairs[0][1], 60, axis=1)
-    assert max(measured(pairs)) < 0.2
+    first, second, *rest = measured(pairs)
+    assert max(first, second) < 0.5 < min(rest)
 
 
 def test_a_single_frame_and_frames_of_several_sizes_have_their_border_alone():

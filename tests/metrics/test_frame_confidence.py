@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from davis_exp.metrics.frame_confidence import (
-    border_entropy,
     disagreement,
-    frame_confidence,
+    expected_overlap,
+    frame_confidences,
     rank_correlation,
 )
 
@@ -17,21 +17,28 @@ SQUARE = np.zeros((40, 60), np.uint8)
 SQUARE[10:30, 20:40] = 255
 
 
-def test_a_sharp_border_has_no_entropy_and_a_vague_one_has_that_of_its_values():
-    assert border_entropy(SQUARE) == pytest.approx(0, abs=1e-3)
-    vague = np.where(SQUARE > 0, np.uint8(153), np.uint8(102))  # probabilities 0.6 and 0.4
-    assert border_entropy(vague) == pytest.approx(-0.6 * np.log2(0.6) - 0.4 * np.log2(0.4), abs=1e-4)
+def test_a_sure_map_expects_itself_and_doubt_counts_by_the_objects_size():
+    assert expected_overlap(SQUARE) == 1
+    vague = np.where(SQUARE > 0, np.uint8(204), np.uint8(51))  # probabilities 0.8 and 0.2
+    assert expected_overlap(vague) == pytest.approx(0.8 * 400 / (400 + 0.2 * 2000))
+    small = np.zeros_like(SQUARE)
+    small[20:24, 20:24] = 255
+    doubtful = [np.where(mask == 0, np.uint8(5), mask) for mask in (SQUARE, small)]
+    assert expected_overlap(doubtful[1]) < expected_overlap(doubtful[0]) < 1
 
 
-def test_only_the_border_counts():
-    inside = SQUARE.copy()
-    inside[18:22, 28:32] = 140  # above the threshold, so no border of its own
-    assert border_entropy(inside) == border_entropy(SQUARE)
+def test_it_is_the_overlap_of_masks_drawn_from_a_map_of_independent_pixels():
+    random = np.random.default_rng(0)
+    confidence = random.choice(np.array([10, 60, 200, 250], np.uint8), (60, 80))
+    mask = confidence >= 128
+    drawn = [random.random(confidence.shape) < confidence / 255 for _ in range(200)]
+    mean = np.mean([(mask & other).sum() / (mask | other).sum() for other in drawn])
+    assert expected_overlap(confidence) == pytest.approx(mean, abs=2e-3)
 
 
-@pytest.mark.parametrize("value", [0, 255])
-def test_nothing_found_or_everything_is_no_border_and_not_to_be_trusted(value):
-    assert border_entropy(np.full((20, 30), value, np.uint8)) == 1
+def test_nothing_found_is_not_to_be_trusted():
+    assert expected_overlap(np.zeros((20, 30), np.uint8)) == 0
+    assert expected_overlap(np.full((20, 30), 255, np.uint8)) == 1
 
 
 def test_a_mask_that_moves_as_the_flow_says_agrees():
@@ -51,13 +58,12 @@ def test_what_comes_in_from_outside_is_not_compared():
     assert disagreement(entered, np.zeros_like(entered), flow) == 0
 
 
-def test_both_lower_the_confidence():
-    assert frame_confidence(0, 0) == 1
-    assert frame_confidence(0, None) == 1
-    best = frame_confidence(0.1, 0.1)
-    assert 0 <= frame_confidence(0.9, 0.1) < best
-    assert 0 <= frame_confidence(0.1, 0.9) < best
-    assert frame_confidence(1, 1) == 0
+def test_disagreement_beyond_the_usual_lowers_the_confidence():
+    assert frame_confidences([0.9, 0.8], [None, None]) == [0.9, 0.8]
+    assert frame_confidences([0.9] * 3, [0.3] * 3) == [0.9] * 3
+    found = frame_confidences([0.9, 0.9, 0.9, 0.5], [0.2, 0.2, 0.8, 0.2])
+    assert found == [0.9, 0.9, pytest.approx(0.9 * 0.4**0.25), 0.5]
+    assert frame_confidences([], []) == []
 
 
 @settings(max_examples=50, deadline=None)

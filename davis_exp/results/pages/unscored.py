@@ -72,8 +72,8 @@ def _sequences(ordered: List[Sequence], trusted: Mapping[str, float]) -> Html:
     return table(
         titles,
         rows,
-        "There is no truth to score against. Confidence in percent, least first: how sharp the object's border is, and "
-        "how far the mask agrees with the one before it, carried along by optical flow",
+        "There is no truth to score against. Confidence in percent, least first: the J that the model itself expects, less "
+        "where a mask disagrees with the one before it, carried along by optical flow",
     )
 
 
