@@ -25,7 +25,8 @@ class Command(NamedTuple):
 
     A Hydra command's config is conf/<name>.yaml and its module has `run(cfg, output) -> int`; a plain one's
     module has `add_arguments(parser)` and `run(args) -> int`. A Hydra command that writes `files` on demand
-    (--json FILE) takes them as keywords, and goes through all combinations of -m itself: `run_all`.
+    (--json FILE) takes them as keywords, and goes through all combinations of -m itself: `run_all`. One of `words` may
+    stand before its overrides, for an option of the group that is called as the command is.
     """
 
     module: str
@@ -33,6 +34,7 @@ class Command(NamedTuple):
     example: str
     hydra: bool = False
     files: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -47,6 +49,13 @@ COMMANDS = {
         "trainings drawn by Optuna, the hopeless given up, by as many workers as you like",
         "davis-exp search 'optimizer.lr=tag(log,interval(1e-4,1e-2))' encoder=resnet18,mit_b0 search.trials=12",
         hydra=True,
+    ),
+    "tune": Command(
+        "davis_exp.commands.tune",
+        "a learning rate (lr) or a batch size (batch) to begin with",
+        "davis-exp tune lr data=davis data.root=../davis encoder=resnet18",
+        hydra=True,
+        words=("lr", "batch"),
     ),
     "test": Command(
         "davis_exp.commands.test",
@@ -185,6 +194,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     from davis_exp.launch.hydra import run_hydra
 
+    rest = [f"{name}={word}" if word in command.words else word for word in rest]
     if agent.inside():
         rest = agent.overrides(rest)
     return run_hydra(name, command.module, rest, command.files)
@@ -232,6 +242,7 @@ def _overview() -> str:
 
 def _hydra_help(name: str, command: Command) -> str:
     groups = config.groups(config.conf_dir(), name)
+    words = "|".join(command.words)
     width = max(map(len, groups), default=0)
     lines = []
     for group, (default, options) in groups.items():
@@ -239,7 +250,7 @@ def _hydra_help(name: str, command: Command) -> str:
         lines.append(f"  {group:{width}}  {', '.join(shown)}")
     return "\n".join(
         [
-            f"usage: davis-exp {name} [GROUP=OPTION] [KEY=VALUE] [-m]",
+            f"usage: davis-exp {name}{' ' * bool(words)}{words} [GROUP=OPTION] [KEY=VALUE] [-m]",
             "",
             command.summary,
             "",

@@ -41,6 +41,7 @@ ROOT_KEYS: dict[str, Any] = {
     "budget.limit": int | None,
     "search.trials": int,
     "search": Any,
+    "tune": Any,
     **dict.fromkeys(
         ["model", "encoder", "temporal", "decoder", "flow", "loss", "optimizer", "scheduler"], Any
     ),

@@ -12,6 +12,8 @@ from davis_exp.results.scoring import score
 from davis_exp.results.table import score_table, terminal_table
 from davis_exp.runs import confidence
 from davis_exp.runs import score as scores
+from davis_exp.tracking.artifacts import headline
+from davis_exp.tracking.recorder import Recorder
 from davis_exp.utils import distributed, terminal
 
 log = logging.getLogger(__name__)
@@ -47,10 +49,18 @@ def evaluate(run: Experiment, checkpoint: Path | None) -> dict[str, Any] | None:
     log.info("to look at first: %s", "; ".join(confidence.said(trusted, SHOWN)))
     if not all(sequence.labelled for sequence in sequences):
         log.info("score: none, the test sequences have no masks")
+        _hand_in(run, {})
         return None
     scored = score(results, sequences)
     scores.write(run.output, scored)
+    _hand_in(run, headline(scored))
     if sentence := foretold(trusted, scored):
         log.info("%s", sentence)
     log.info("%s", score_table(scored), extra=terminal.shown(lambda: terminal_table(scored)))
     return scored
+
+
+def _hand_in(run: Experiment, figures: dict[str, float]) -> None:
+    for logger in run.trainer.loggers:
+        if isinstance(logger, Recorder):
+            logger.hand_in(figures)

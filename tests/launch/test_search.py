@@ -112,6 +112,27 @@ def test_a_search_asked_of_train_is_told_what_to_type(command, instead, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "defaults: [learning, _self_]\nhydra: {sweeper: {n_trials: 12}}",
+            "n_trials: searches are davis-exp search",
+        ),
+        (
+            "defaults: [override /hydra/sweeper: optuna]",
+            "hydra/sweeper=optuna: a search is a command of its own",
+        ),
+    ],
+)
+def test_an_option_of_ones_own_for_the_former_sweeper_is_told_so(text, said, tmp_path, monkeypatch, capfd):
+    (tmp_path / "own/sweep").mkdir(parents=True)
+    (tmp_path / "own/sweep/mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--config-dir", "own", "sweep=mine"]) == 2
+    assert said in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("command", "said"),
     [
         ((), "nothing to search"),
