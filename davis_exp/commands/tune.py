@@ -12,7 +12,7 @@ from davis_exp import config
 from davis_exp.config.instantiate import plain
 from davis_exp.experiment import build
 from davis_exp.experiment.experiment import Experiment
-from davis_exp.utils import distributed, given
+from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput
 
 WIDTH = 60  # characters of a curve
@@ -37,8 +37,6 @@ def run(cfg: DictConfig, output: Path) -> int:
             raise BadInput(
                 f"tune.{name}: give a {'number' if name in ('lowest', 'highest') else 'whole number'} above 0"
             )
-    if distributed.number(plain(cfg.trainer).get("devices")) > 1:
-        raise BadInput("trainer.devices: tune on one device; on several a batch is shared out among them")
     find = _learning_rate if "lowest" in settings else _batch_size
     # As long as it takes, and nothing beside it.
     steps = {"max_steps": 10**6, "max_epochs": -1, "max_time": None, "limit_val_batches": 0}

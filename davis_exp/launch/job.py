@@ -123,6 +123,10 @@ def execute(
                     return import_module(module).run(cfg, folder, **files)
 
             world = distributed.number(plain(cfg.get("trainer") or {}).get("devices"))
+            if world > 1 and name == "tune":
+                raise BadInput(
+                    "trainer.devices: tune on one device; on several a batch is shared out among them"
+                )
             with interrupts.heard():  # Lightning by itself would end as if all were done
                 code = (
                     distributed.run(work, world, folder, grace=distributed.GRACE + patience(cfg))

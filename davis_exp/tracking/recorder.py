@@ -60,7 +60,7 @@ class Recorder(ABC):
         self.tried(all_of_it)
 
     def tried(self, work: Callable[[], None]) -> None:
-        """Do `work`, the config first if that is still to be told; once something goes wrong, that is said, and no more done."""
+        """Do `work`, and before it tell the config. Once something goes wrong, that is said, and no more is done."""
         if self._lost:
             return
         try:
