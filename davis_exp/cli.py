@@ -26,7 +26,8 @@ class Command(NamedTuple):
 
     A Hydra command's config is conf/<name>.yaml and its module has `run(cfg, output) -> int`; a plain one's
     module has `add_arguments(parser)` and `run(args) -> int`. A Hydra command that writes `files` on demand
-    (--json FILE) takes them as keywords, and goes through all combinations of -m itself: `run_all`.
+    (--json FILE) takes them as keywords, and goes through all combinations of -m itself: `run_all`. One of `words` may
+    stand before its overrides, for an option of the group that is called as the command is.
     """
 
     module: str
@@ -34,6 +35,7 @@ class Command(NamedTuple):
     example: str
     hydra: bool = False
     files: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -42,6 +44,19 @@ COMMANDS = {
         "compose a model, check its budget, train it, test it, score it",
         "davis-exp train data=davis data.root=../davis encoder=resnet18 trainer.max_epochs=10",
         hydra=True,
+    ),
+    "search": Command(
+        "davis_exp.commands.train",
+        "trainings drawn by Optuna, the hopeless given up, by as many workers as you like",
+        "davis-exp search 'optimizer.lr=tag(log,interval(1e-4,1e-2))' encoder=resnet18,mit_b0 search.trials=12",
+        hydra=True,
+    ),
+    "tune": Command(
+        "davis_exp.commands.tune",
+        "a learning rate (lr) or a batch size (batch) to begin with",
+        "davis-exp tune lr data=davis data.root=../davis encoder=resnet18",
+        hydra=True,
+        words=("lr", "batch"),
     ),
     "test": Command(
         "davis_exp.commands.test",
@@ -184,6 +199,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     from davis_exp.launch.hydra import run_hydra, run_started
 
+    rest = [f"{name}={word}" if word in command.words else word for word in rest]
     if agent.inside():
         rest = agent.overrides(rest)
     if not command.files and distributed.started():
@@ -233,6 +249,7 @@ def _overview() -> str:
 
 def _hydra_help(name: str, command: Command) -> str:
     groups = config.groups(config.conf_dir(), name)
+    words = "|".join(command.words)
     width = max(map(len, groups), default=0)
     lines = []
     for group, (default, options) in groups.items():
@@ -240,7 +257,7 @@ def _hydra_help(name: str, command: Command) -> str:
         lines.append(f"  {group:{width}}  {', '.join(shown)}")
     return "\n".join(
         [
-            f"usage: davis-exp {name} [GROUP=OPTION] [KEY=VALUE] [-m]",
+            f"usage: davis-exp {name}{' ' * bool(words)}{words} [GROUP=OPTION] [KEY=VALUE] [-m]",
             "",
             command.summary,
             "",
@@ -252,6 +269,10 @@ def _hydra_help(name: str, command: Command) -> str:
             "",
             "  --cfg job          show the composed config instead of running: every KEY is in there",
             "  -m                 sweep: run every combination of GROUP=a,b KEY=1,2",
+            *(
+                ["  --workers N        at as many trials at once, each in a process of its own"]
+                * (name == "search")
+            ),
             "  --config-dir DIR   a folder of your own options (or 'hydra.searchpath=[file://DIR]')",
             "  --info defaults    which files a config is made of",
             *(f"  {f'--{file} FILE':17}  write what is found there" for file in command.files),

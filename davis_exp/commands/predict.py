@@ -45,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)"
     )
+    parser.add_argument(
+        "--flag",
+        type=int,
+        default=0,
+        metavar="N",
+        help="list the N frames to check by hand, those whose masks are least to be trusted",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what OUT holds")
     add_allow(parser)
 
@@ -54,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from davis_exp.data.sources.video import open_input
     from davis_exp.experiment.prediction import Output, Predictor, clear
     from davis_exp.results.video import FORMATS
+    from davis_exp.runs import confidence
 
     if len(args.given) > 2:
         raise BadInput(f"{' '.join(args.given)}: give a checkpoint and an input, or an input alone")
@@ -62,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"{given} is a checkpoint: give what to predict on after it, a video or a folder")
     if args.every < 1:
         raise BadInput(f"--every: must be at least 1, got {args.every}")
+    if args.flag < 0:
+        raise BadInput(f"--flag: give a number of frames, got {args.flag}")
     if not 0 < args.threshold < 1:
         raise BadInput(f"--threshold: must lie between 0 and 1, got {args.threshold}")
     size = _size(args.size)
@@ -78,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor(checkpoint, size=size, device=args.device, allow=args.allow)
     print(f"model: {checkpoint}", flush=True)
     broken: BadInput | None = None
+    trusted: dict[str, float] = {}
     with contextlib.ExitStack() as stack:
         # What is in OUT is whole: it is put there when everything is done, and a killed run leaves it as it was.
         new = args.out if alone else stack.enter_context(written.atomic_folder(args.out, beside=True))
@@ -91,18 +102,25 @@ def run(args: argparse.Namespace) -> int:
                 cutout=args.cutout,
                 numbered=args.video_masks,
             )
+            own: dict[str, float] = {}
             try:
-                count = predictor.write(sequence, output)
+                count = predictor.write(sequence, output, own)
             except BadInput as error:  # a video that breaks off: what there is of it is kept
                 if alone or not any(new.rglob("*.png")):
                     raise
                 broken = Incomplete(str(error))
                 break
+            finally:
+                trusted |= {f"{sequence.name}/{name}": value for name, value in own.items()}
             print(f"{sequence.name}: {count} frames → {args.out / below}", flush=True)
             if not alone:
                 clear(args.out / below)
             if isinstance(sequence, Film) and sequence.breaks_off:
                 broken = Incomplete(sequence.breaks_off)
+        if not alone:
+            confidence.write(new, trusted)
+    if args.flag:
+        print("to check by hand:", *confidence.said(trusted, args.flag), sep="\n  ", flush=True)
     if broken is not None:
         raise broken
     return 0

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from davis_exp.results.output import write_text
     from davis_exp.results.pages.files import refuse_other
     from davis_exp.results.pages.report import report
-    from davis_exp.results.pages.subject import Run, open_subject, truth_of
+    from davis_exp.results.pages.subject import Run, open_subject, sequences_of, trusted, unscored_subject
+    from davis_exp.results.pages.unscored import unscored
     from davis_exp.utils.progress import progress_bar
 
     found = Run.of(args.path)
@@ -52,24 +53,29 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or (folder / "report.html" if found else beside.with_name(f"{beside.stem}.html"))
     refuse_other(out, "-o", overwrite=args.overwrite)
     results = Results.open(args.path)
-    sequences = truth_of(source(args.truth, found, args.path), results)
+    sequences = sequences_of(source(args.truth, found, args.path), results)
+    labelled = all(sequence.labelled for sequence in sequences)
+    if not labelled and args.against:
+        raise BadInput(
+            f"{next(s.name for s in sequences if not s.labelled)} has no masks to compare with: give a labelled data set "
+            "as --truth"
+        )
     names = short_names([args.path, *args.against])
     others = {
         name: _other_score(path, name, sequences) for name, path in zip(names[1:], args.against, strict=True)
     }
     record = status.current(folder) if found else {}
     cost, limit = _cost(found)
+    about: dict[str, Any] = {"run": found, "status": record, "cost": cost, "limit": limit}
     with progress_bar("report") as progress:
-        text = report(
-            open_subject(args.path, names[0], sequences, fresh=args.truth is not None),
-            sequences,
-            others=others,
-            run=found,
-            status=record,
-            cost=cost,
-            limit=limit,
-            progress=progress,
-        )
+        if labelled:
+            scored = open_subject(args.path, names[0], sequences, fresh=args.truth is not None)
+            certain = trusted(args.path, scored, sequences)
+            text = report(scored, sequences, trusted=certain, others=others, progress=progress, **about)
+        else:
+            plain = unscored_subject(args.path, names[0], sequences)
+            certain = trusted(args.path, plain, sequences)
+            text = unscored(plain, sequences, certain, progress=progress, **about)
     write_text(out, text)
     print(f"{out}: {len(text.encode()) / 1e6:.1f} MB", flush=True)
     return 0

@@ -13,6 +13,9 @@ from davis_exp.experiment.evaluate import evaluate
 from davis_exp.experiment.experiment import Experiment
 from davis_exp.launch import resuming
 from davis_exp.metrics.measures import VALIDATION
+from davis_exp.results.table import percent
+from davis_exp.runs import trials
+from davis_exp.runs.status import PRUNED
 from davis_exp.tracking import session as tracking
 from davis_exp.tracking.metrics_csv import forget_after
 from davis_exp.utils import distributed, given, written
@@ -40,10 +43,13 @@ def run(cfg: DictConfig, output: Path) -> int:
     import pytorch_lightning as pl
 
     from davis_exp.training import ending, settings
+    from davis_exp.training.callbacks.pruning import Pruning
 
     written.sweep_folder(output / "checkpoints")
     begun, kept = _newest_whole(found)
     run.added += _changes(kept["config"], cfg) if kept is not None else []
+    pruning = Pruning(trials.listener(cfg.get("search"))) if trials.inside() else None
+    run.added += [pruning] if pruning is not None else []
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     task, trainer, data = run.task, run.trainer, run.data  # what is refused is refused before data is read
     data.setup("fit")
@@ -65,6 +71,10 @@ def run(cfg: DictConfig, output: Path) -> int:
         trainer.fit(task, datamodule=data, ckpt_path=None if begun is None else str(begun), weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if pruning is not None and pruning.pruned is not None:
+        log.info("search: given up at step %d, with a J of %s", trainer.global_step, percent(pruning.pruned))
+        run.note(objective=pruning.pruned)
+        return PRUNED
     if said := ending.said(trainer, 0 if kept is None else kept["global_step"]):
         log.warning("%s", said)
     best, last = (output / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Keys (shell patterns on the dotted key) that do not change what a run computes: `digest` leaves them out.
 NOT_IN_DIGEST = (
-    *("hydra", "logger", "callbacks", "budget", "name", "resume", "resume_allow", "allow"),
+    *("hydra", "search", "logger", "callbacks", "budget", "name", "resume", "resume_allow", "allow"),
     *("*.root", "*.path", "*.paths", "*.folder", "*.default_root_dir"),
     *("*.workers", "*.num_workers", "*.persistent_workers", "*.pin_memory", "*.prefetch_factor", "*.threads"),
     *("*.cache", "*.cache_dir", "*.cache_gb", "*.device", "*.devices", "*.num_nodes", "*.accelerator"),
@@ -39,6 +39,9 @@ ROOT_KEYS: dict[str, Any] = {
     "allow": list[str],
     "budget.name": str,
     "budget.limit": int | None,
+    "search.trials": int,
+    "search": Any,
+    "tune": Any,
     **dict.fromkeys(
         ["model", "encoder", "temporal", "decoder", "flow", "loss", "optimizer", "scheduler"], Any
     ),

@@ -1,5 +1,6 @@
 """From a source to loaders: the hold-out split, training clips in batches, whole sequences for evaluation."""
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -187,6 +188,15 @@ class ClipDataModule(pl.LightningDataModule):
             self._store = DecodedStore(loading.cache, limit, size, self.motion)
             self._decoded = self._store.keep(self.train_sequences)
         return self._decoded
+
+    @property
+    def batch_size(self) -> int:
+        """Clips in a batch; Lightning's finder sets it."""
+        return self.loading.batch_size
+
+    @batch_size.setter
+    def batch_size(self, clips: int) -> None:
+        self.loading = dataclasses.replace(self.loading, batch_size=clips)
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         loading = self.loading

@@ -161,17 +161,27 @@ class DisFlow(MotionSource):
                 f"the frames of {sequence.name} differ in size: there is no flow between {sequence.frame_ids[i]} "
                 f"and {sequence.frame_ids[other]}; bring them to one size"
             )
-        height, width = one.shape
-        pad = (0, max(0, LEAST - height), 0, max(0, LEAST - width))
-        one, two = (cv2.copyMakeBorder(grey, *pad, cv2.BORDER_REPLICATE) for grey in (one, two))
-        return _steps(_dis(self.preset).calc(one, two, None)[:height, :width])
+        return _steps(between(one, two, self.preset))
 
     def _grey(self, frame: np.ndarray) -> np.ndarray:
-        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        scale = self.max_side / max(grey.shape)
-        if scale >= 1:
-            return grey
-        return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        return grey(frame, self.max_side)
+
+
+def grey(frame: np.ndarray, max_side: int) -> np.ndarray:
+    """A frame (H, W, 3) uint8 RGB as flow is computed on it: (h, w) uint8, no side longer than `max_side`."""
+    shades = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    scale = max_side / max(shades.shape)
+    if scale >= 1:
+        return shades
+    return cv2.resize(shades, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def between(one: np.ndarray, two: np.ndarray, preset: Preset) -> np.ndarray:
+    """DIS flow from grey picture `one` to `two`, both (H, W) uint8: (H, W, 2) float32 in pixels, x before y."""
+    height, width = one.shape
+    pad = (0, max(0, LEAST - height), 0, max(0, LEAST - width))
+    one, two = (cv2.copyMakeBorder(shades, *pad, cv2.BORDER_REPLICATE) for shades in (one, two))
+    return _dis(preset).calc(one, two, None)[:height, :width]
 
 
 def _moves(sequence: Sequence) -> bool:

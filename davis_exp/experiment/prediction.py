@@ -126,8 +126,10 @@ class Predictor:
     def _repr_html_(self) -> str:
         return f"<p><code>{escape(repr(self))}</code></p>"
 
-    def write(self, sequence: Sequence, output: Output) -> int:
+    def write(self, sequence: Sequence, output: Output, trusted: dict[str, float] | None = None) -> int:
         """Predict `sequence` and write what `output` asks for; returns the number of frames.
+
+        Into `trusted` goes how far each mask is to be trusted (0 … 1), by its name, also of a sequence that breaks off.
 
         Raises BadInput for frames that cannot be read, or two of one name.
         """
@@ -139,12 +141,17 @@ class Predictor:
                 f"{sequence.name}: two frames are called {quoted(twice[0])}, and so would their masks be; rename one, or "
                 "number the masks by --video-masks"
             )
+        from davis_exp.inference.confidence import ConfidenceMeter
+
         shape, aspect = _shown(sequence)
+        meter = ConfidenceMeter()
         times = getattr(sequence, "times", None) or [Fraction(i, 24) for i in range(len(sequence))]
         folder = output.path.parent if output.alone else output.path
         folder.mkdir(parents=True, exist_ok=True)
         video = output.path if output.alone else folder / "overlay.mp4"
         with contextlib.ExitStack() as stack:
+            if trusted is not None:
+                stack.callback(lambda: trusted.update(zip(names, meter.values(), strict=False)))
             progress = stack.enter_context(progress_bar(sequence.name))
             overlays = stack.enter_context(VideoWriter(video, aspect))
             cutouts = (
@@ -153,6 +160,7 @@ class Predictor:
             behind = stack.enter_context(_BackgroundWriter())
 
             def draw(i: int, frame: np.ndarray, confidence: np.ndarray) -> None:
+                meter.add(frame, confidence)
                 mask = confidence >= math.ceil(255 * output.threshold)
                 written = confidence if output.soft else mask.astype(np.uint8) * 255
                 overlays.add(overlay(frame, mask), times[i])

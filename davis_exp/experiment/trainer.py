@@ -42,6 +42,7 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from davis_exp.tracking.metrics_csv import MetricsCsv
+    from davis_exp.tracking.recorder import Recorder
     from davis_exp.training.callbacks.checkpoint import AtomicCheckpointIO
     from davis_exp.training.callbacks.progress import PlainProgress
     from davis_exp.training.settings import translated
@@ -51,6 +52,8 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
     for message in MEANT:
         warnings.filterwarnings("ignore", message=message)
     logger: Any = make(cfg.logger, "logger")(save_dir=str(output)) if cfg.get("logger") else False
+    if isinstance(logger, Recorder):
+        logger.config = plain(cfg)
     if logger and not isinstance(logger, MetricsCsv):
         logger = [logger, MetricsCsv(str(output))]  # the run's own curves, wherever else they go
     trainer = make(translated(plain(cfg.trainer)), "trainer")

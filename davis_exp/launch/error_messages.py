@@ -25,12 +25,14 @@ REWORDED = {
     r"Config group override must be a string": (
         "a group takes the name of an option (GROUP=OPTION); to leave a group out, write ~GROUP"
     ),
+    r"[\s\S]*Key '(n_trials|n_jobs|sampler|direction|storage|study_name)' not in 'BasicSweeperConf'": (
+        "hydra.sweeper.{0}: searches are davis-exp search, which takes search.trials=N and --workers N"
+    ),
     r"provider=(\S+).*, path=(.*) is not available": "{0}: there is no folder {1}",
 }
 
 # Options that come with a plugin of Hydra's: which of our extras brings it.
 EXTRAS = {
-    "hydra/sweeper/optuna": "optuna",
     "hydra/launcher/joblib": "joblib",
     "hydra/launcher/ray": "ray",
     "hydra/launcher/submitit_local": "submitit",
@@ -51,6 +53,8 @@ def explain(error: BaseException, compose: Callable[[str], DictConfig]) -> str:
     for option, extra in EXTRAS.items():
         if isinstance(error, MissingConfigException) and option in (error.missing_cfg_file, *text.split("'")):
             return f"{option}: not installed; pip install 'davis_exp[{extra}]'"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file == "hydra/sweeper/optuna":
+        return "hydra/sweeper=optuna: a search is a command of its own: davis-exp search"
     if isinstance(error, MissingConfigException) and error.options:
         return _no_option(error, error.options)
     refused = re.match(r"Could not (?:override|delete)(?: from config\.)? '([^'@=]+)", text)

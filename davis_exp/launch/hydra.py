@@ -5,28 +5,34 @@ import contextlib
 import os
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 from hydra import compose as compose_by_hydra
 from hydra import initialize_config_dir, version
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
-from davis_exp.launch import ranks, resuming, runs, status, sweep
+from davis_exp.config.instantiate import plain
+from davis_exp.launch import ranks, resuming, runs, search, status, sweep
 from davis_exp.launch.error_messages import causes, explain
 from davis_exp.launch.job import FULL_ERROR, Job, environ, run_job, shown
-from davis_exp.utils import distributed, given
+from davis_exp.runs import trials
+from davis_exp.utils import distributed, given, interrupts
 from davis_exp.utils.errors import BadInput, cannot_write
+from davis_exp.utils.following import be_started_by
 
 VERSION_BASE = "1.3"
 
@@ -43,7 +49,12 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
     parser = _parser(name)
     for file in files:
         parser.add_argument(f"--{file}", metavar="FILE")
+    searching = name == "search"
+    if searching:
+        parser.add_argument("--workers", type=int, default=1, metavar="N")
+        parser.add_argument("--helper", type=int, default=0, metavar="PID", help=argparse.SUPPRESS)
     args = parser.parse_intermixed_args(arguments)
+    args.arguments = arguments
     args.overrides = resuming.rewritten(args.overrides)
     for place in (os.getcwd(), *(runs.value(o) for o in args.overrides if runs.key(o) == "resume")):
         if "${" in place:  # Hydra puts it into its config, where it would be looked up
@@ -53,14 +64,16 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
     args.overrides = [*_settled(args, name, recorded=not files), *args.overrides]
     resumed = _continue(args, name) if not args.shell_completion else None
     looking = args.cfg is not None or args.info is not None or args.shell_completion
-    searching = any(runs.key(o) == "sweep" and runs.value(o) != "null" for o in args.overrides)
-    args.multirun |= searching and not looking  # an option of sweep/ says what to sweep over
+    by_option = any(runs.key(o) == "sweep" and runs.value(o) != "null" for o in args.overrides)
+    args.multirun |= (by_option or searching) and not looking  # an option of sweep/ says what to sweep over
     sweeping = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
     folder = None
     if sweeping and distributed.joined():
         raise BadInput("-m: a sweep starts the processes of its jobs itself; leave out torchrun or srun")
+    if name == "train" and search.asked_of_another(args.overrides):
+        raise BadInput(search.instead(args.overrides))
     if sweeping and not files and not looking:
-        args.overrides, folder = sweep.prepared(args.overrides, holdout=name == "train")
+        args.overrides, folder = sweep.prepared(args.overrides, holdout=name in ("train", "search"))
     job = Job(name, module, os.environ.get(FULL_ERROR), {file: getattr(args, file) for file in files})
     version.setbase(VERSION_BASE)
     runs.register_resolvers(claiming=not looking)
@@ -69,6 +82,10 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
     try:
         if sweeping and files and not looking:
             return _run_all(job, args)
+        if searching and folder is not None:
+            with contextlib.suppress(KeyboardInterrupt) if args.helper else contextlib.nullcontext():
+                _search(job, args, folder)
+            return _ended(folder) if not args.helper else 0
         with environ(FULL_ERROR, "1"):  # makes Hydra raise instead of printing
             _run_hydra(args, parser, job, str(config.conf_dir()), name)
     except SystemExit as error:  # --hydra-help, and a package that --package does not find
@@ -85,6 +102,11 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
         raise job.outcome
     if folder is None:
         return job.outcome
+    return _ended(folder)
+
+
+def _ended(folder: Path) -> int:
+    """Print what a sweep has come to; returns its exit code."""
     table, failed = sweep.finish(folder)
     print(f"\n{table}\n\n{shown(folder)}", flush=True)
     return int(failed > 0)
@@ -133,8 +155,9 @@ def run_started(name: str, module: str, arguments: list[str]) -> int:
     return code
 
 
-def _run_all(job: "Job", args: argparse.Namespace) -> int:
-    """`module.run_all`, with a `compose` and a config loader that know the user's own folders too."""
+@contextlib.contextmanager
+def _main(name: str, args: argparse.Namespace) -> Iterator[tuple[Hydra, list[str]]]:
+    """Hydra as the command line sets it up, and the overrides that do: it knows the user's own folders of options."""
     paths = [o for o in args.overrides if runs.key(o) == "hydra.searchpath"]
     given = [override.value() for override in OverridesParser.create().parse_overrides(paths)]
     own = [str(folder) for folders in given if isinstance(folders, list) for folder in folders]
@@ -145,16 +168,66 @@ def _run_all(job: "Job", args: argparse.Namespace) -> int:
     search_path = create_config_search_path(str(config.conf_dir()))
     for folder in own:  # Hydra itself would look for glob(*) in --config-dir only
         search_path.prepend("hydra.searchpath", folder, SearchPathQuery(provider="schema"))
-    overrides = [o for o in args.overrides if not runs.key(o).startswith(("hydra.", "hydra/"))]
-    Hydra.create_main_hydra2(job.name, search_path)
     try:
+        yield Hydra.create_main_hydra2(name, search_path), paths
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _run_all(job: "Job", args: argparse.Namespace) -> int:
+    """`module.run_all`, with a `compose` and a config loader that know the user's own folders too."""
+    overrides = [o for o in args.overrides if not runs.key(o).startswith(("hydra.", "hydra/"))]
+    with _main(job.name, args) as (_, paths):
         return import_module(job.module).run_all(
             overrides,
             lambda chosen: compose_by_hydra(args.config_name or job.name, paths + chosen),
             **job.files,
         )
-    finally:
-        GlobalHydra.instance().clear()
+
+
+def _search(job: "Job", args: argparse.Namespace, folder: Path) -> None:
+    """Work at the search in `folder` until it has its trials; each is a job of `train`, run by Hydra's own launcher."""
+    if args.workers < 1:
+        raise BadInput(f"--workers: give a number of at least 1, got {args.workers}")
+    if args.helper:
+        be_started_by(args.helper)
+    job.name = "train"
+    with environ(FULL_ERROR, "1"), interrupts.heard(), _main("search", args) as (hydra, _):
+        # What is searched is nothing that one config could hold.
+        spaces = [o for o in args.overrides if search.is_space(o)]
+        cfg = hydra.compose_config(
+            args.config_name or "search",
+            [*(o for o in args.overrides if o not in spaces), "hydra.mode=MULTIRUN"],
+            with_log_configuration=True,
+            run_mode=RunMode.MULTIRUN,
+        )
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(cfg)),
+            task_function=job,
+            config=cfg,
+        )
+
+        def launch(overrides: Sequence[str], number: int) -> Path:
+            (done,) = launcher.launch([overrides], initial_job_idx=number)
+            _ = done.return_value  # raises what the job did
+            assert done.hydra_cfg is not None
+            return Path(done.hydra_cfg.hydra.runtime.output_dir)
+
+        if not str(cfg.hydra.launcher._target_).endswith(".BasicLauncher"):
+            raise BadInput(
+                "hydra/launcher: a search has workers instead; leave it out and give --workers N, or start the same "
+                "command again, on another machine that sees the folder too"
+            )
+        params = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
+        own = search.Search(
+            folder, plain(cfg.search), [*params, *runs.task_overrides(cfg.hydra), *spaces], launch
+        )
+        if not args.helper:
+            own.again()
+            print(f"look at it: optuna-dashboard {trials.address(folder)}", flush=True)
+        count = args.workers - 1 if not args.helper else 0
+        with search.helpers(count, args.arguments, os.getpid()):
+            own.work()
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
@@ -187,6 +260,8 @@ def _refuse(error: Exception, args: argparse.Namespace, name: str) -> NoReturn:
     for cause in causes(error):
         if isinstance(cause, BadInput):
             raise cause from error
+        if "does not support sweep type" in str(cause):  # an interval
+            raise BadInput(search.instead(args.overrides)) from error
 
     if (full := cannot_write(error)) is not None:
         raise full from error

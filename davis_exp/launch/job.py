@@ -152,8 +152,8 @@ def execute(
     """Check `cfg`, import `module`, run it; returns the exit code, 1 after a line on stderr if it fails.
 
     With several devices it is imported and run by as many processes, none of them this one, unless torchrun or srun has
-    started them. Where `recorded` holds
-    overrides, `folder` is locked and its status.json kept. Raises BadInput, and KeyboardInterrupt, for SIGTERM too.
+    started them. Where `recorded` holds overrides, `folder` is locked and its status.json kept. Raises BadInput, and
+    KeyboardInterrupt, for SIGTERM too.
     """
     record = status.RunStatus(folder, command=name) if recorded is not None else None
     try:
@@ -169,6 +169,10 @@ def execute(
             ranks.tell(folder)
             world = 1 if distributed.joined() else ranks.wanted(name, plain(cfg.get("trainer") or {}))
             code = 0
+            if max(world, distributed.world_size()) > 1 and name == "tune":
+                raise BadInput(
+                    "trainer.devices: tune on one device; on several a batch is shared out among them"
+                )
             if world > 1:
                 if recorded is None:
                     _keep(cfg, folder)

@@ -60,7 +60,12 @@ class Queue(Callback):
         if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
             return
         params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-        fixed, swept = expand.split([*params, *runs.task_overrides(config.hydra)])
+        try:
+            fixed, swept = expand.split([*params, *runs.task_overrides(config.hydra)])
+        except (
+            BadInput
+        ):  # an interval, which the sweeper refuses itself: what is raised here is a mere warning
+            return
         combinations = [[*fixed, *expand.as_overrides(choice)] for choice in expand.combinations(swept)]
         job_folders.queue(Path(config.hydra.sweep.dir), combinations)
         refresh(Path(config.hydra.sweep.dir))

@@ -10,7 +10,15 @@ from davis_exp.utils import given, written
 from davis_exp.utils.errors import BadInput, quoted
 
 STATUS = "status.json"
-STATES = {0: "finished", 1: "failed", 2: "bad_input", 3: "over_budget", 130: "interrupted"}  # by exit code
+PRUNED = 4  # what a job of a search ends with that its search has given up
+STATES = {
+    0: "finished",
+    1: "failed",
+    2: "bad_input",
+    3: "over_budget",
+    PRUNED: "pruned",
+    130: "interrupted",
+}  # by exit code
 UNREADABLE = "unreadable"  # of a run whose status.json is none
 
 LONGEST = 10_000  # characters of a text, overrides of a job

@@ -80,6 +80,7 @@ class SegmentationTask(pl.LightningModule):
         self.seed = seed
         self.config = config or {}
         self.mask_sink: MaskSink | None = None
+        self.diverges = False  # whether a loss that is not finite is what was looked for
         self._loss: Tensor | None = None  # of the last batch, on its device
         self._unseen: list[tuple[int, Tensor]] = []  # batches since the last look, and their losses
         self._step = 0  # optimizer steps taken when that batch began
@@ -136,7 +137,7 @@ class SegmentationTask(pl.LightningModule):
             return None
         losses = torch.stack([loss for _, loss in self._unseen]).cpu()
         bad = [i for i, finite in enumerate(torch.isfinite(losses).tolist()) if not finite]
-        if bad:
+        if bad and not self.diverges:
             self._refuse_divergence(self._unseen[bad[0]][0], float(losses[bad[0]]))
         self._unseen.clear()
         return losses[-1]
@@ -227,8 +228,9 @@ class SegmentationTask(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
-        if self.trainer.state.fn == "fit":
-            position.settle(checkpoint, int(self.trainer.num_training_batches))
+        batches = self.trainer.num_training_batches
+        if self.trainer.state.fn == "fit" and batches != float("inf"):  # else before there is a loader
+            position.settle(checkpoint, int(batches))
         data = getattr(self.trainer, "datamodule", None)
         if data is not None:
             clips = {"trained": data.train_sequences, "held_out": data.val_sequences}

@@ -1,5 +1,6 @@
 """Predicting on videos as people have them: every frame gets a mask of its size, and the overlay plays."""
 
+import json
 import subprocess
 import sys
 from fractions import Fraction
@@ -286,7 +287,7 @@ def test_a_shorter_video_leaves_nothing_of_a_longer_one(checkpoint, tmp_path):
     assert main(["predict", str(checkpoint), str(long), "-o", str(out), "--cutout"]) == 0
     assert main(["predict", str(checkpoint), "-o", str(out), str(short), "--overwrite"]) == 0
     left = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    assert left == ["masks/00000.png", "masks/00001.png", "overlay.mp4"]
+    assert left == ["confidence.json", "masks/00000.png", "masks/00001.png", "overlay.mp4"]
 
 
 def test_without_a_checkpoint_the_model_that_ships_is_used(davis_root, tmp_path):
@@ -494,3 +495,25 @@ def test_score_finds_what_predict_wrote(checkpoint, layouts, tmp_path, capsys):
     capsys.readouterr()
     assert main(["score", str(tmp_path / "dogs01"), str(layouts["fbms"])]) == 0, "all that have a true mask"
     assert "dogs01" in capsys.readouterr().out
+
+
+def test_frames_to_check_by_hand_are_listed(checkpoint, tmp_path, capsys):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i in range(5):
+        shot = picture(i, 72, 120)
+        if i == 3:
+            shot[:] = 20  # nothing to be found
+        Image.fromarray(shot).save(frames / f"{i:05d}.png")
+    out = tmp_path / "out"
+    assert main(["predict", str(checkpoint), str(frames), "-o", str(out), "--flag", "2"]) == 0
+    said = capsys.readouterr().out.partition("to check by hand:\n")[2].split()
+    assert said[0] == "frames/00003"
+    assert said[2] == "0.00"
+    kept = json.loads((out / "confidence.json").read_text())
+    assert list(kept) == [f"frames/{i:05d}" for i in range(5)]
+    assert min(kept, key=kept.get) == "frames/00003"
+    assert main(["predict", str(checkpoint), str(frames), "-o", str(out), "--overwrite", "--flag", "-1"]) == 2
+    assert main(["predict", str(checkpoint), str(frames), "-o", str(tmp_path / "o.mp4"), "--flag", "1"]) == 0
+    assert "frames/00003" in capsys.readouterr().out
+    assert not (tmp_path / "confidence.json").exists()

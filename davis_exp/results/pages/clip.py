@@ -36,14 +36,18 @@ def anchor(position: int, name: str) -> str:
     return f"clip-{position}-" + re.sub(r"[^\w-]", "_", name)
 
 
-def toolbar() -> Html:
-    """What all players of a page show, and what the colours mean."""
+def toolbar(truth: bool = True) -> Html:
+    """What all players of a page show, and what the colours mean; without `truth` there are no errors to show."""
+    offered = [value for value in VIEWS if truth or value != "errors"]
     views = "".join(
-        f'<label><input type="radio" name="view" value="{value}"{" checked" * (value == "errors")}>{said}</label>'
-        for value, said in VIEWS.items()
+        f'<label><input type="radio" name="view" value="{value}"{" checked" * (value == offered[0])}>{VIEWS[value]}'
+        "</label>"
+        for value in offered
     )
     key = "".join(
-        f'<span><i style="background:rgb{colour}"></i>{escape(name)}</span>' for name, colour in KEY.items()
+        f'<span><i style="background:rgb{colour}"></i>{escape(name)}</span>'
+        for name, colour in KEY.items()
+        if truth or name == "prediction"
     )
     colours = data("colours", {name.replace(" ", "_"): colour for name, colour in KEY.items()})
     return Html(
@@ -155,7 +159,12 @@ def _still(sequence: Sequence, i: int, subjects: List[Subject], said: str) -> st
     pictures = ""
     for subject in subjects:
         picture, width, height = still(sequence, i, subject)
-        alt = f"{sequence.name}, frame {frame}: outlines of the truth and of {subject.name}, errors coloured"
+        shown = (
+            f"outlines of the truth and of {subject.name}, errors coloured"
+            if sequence.labelled
+            else f"outline of {subject.name}"
+        )
+        alt = f"{sequence.name}, frame {frame}: {shown}"
         pictures += f'<img src="{picture}" width="{width}" height="{height}" alt="{escape(alt)}">'
     return (
         f'<li><button type="button" data-frame="{i}" title="Show in the player">{pictures}'

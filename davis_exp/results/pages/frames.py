@@ -51,11 +51,15 @@ def film(
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Film:
-    """All frames of a sequence with the truth and the masks of each subject. Raises BadInput if one cannot be read."""
+    """All frames of a sequence with the truth and the masks of each subject. Raises BadInput if one cannot be read.
+
+    Where there is no truth the first subject's mask stands in for it, which then has no errors.
+    """
     size = _fitted(sequence, width)
 
     def shoot(i: int) -> tuple[str, list[str]]:
-        truth, masks = sequence.mask(i), [subject.mask(sequence, i) for subject in subjects]
+        masks = [subject.mask(sequence, i) for subject in subjects]
+        truth = sequence.mask(i) if sequence.labelled else masks[0].astype(np.uint8)
         if {mask.shape for mask in masks} != {truth.shape}:
             raise BadInput(
                 f"{sequence.frame_ids[i]}: masks of several sizes; write them at the frame's own size"
@@ -70,9 +74,10 @@ def film(
 def still(sequence: Sequence, i: int, subject: Subject) -> tuple[str, int, int]:
     """A frame with truth and mask drawn on it, as a data URI; its width and height."""
     size = _fitted(sequence, STILL)
+    own = subject.mask(sequence, i)
     masks = [
         cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        for mask in (subject.mask(sequence, i), sequence.mask(i))
+        for mask in (own, sequence.mask(i) if sequence.labelled else own)
     ]
     return _picture(compared(_resized(sequence.frame(i), size), *masks), 80), *size
 

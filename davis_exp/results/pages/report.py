@@ -7,7 +7,9 @@ from typing import Any
 
 from davis_exp.data.sequences import Sequence, with_masks
 from davis_exp.metrics.measures import JUDGED, OVERALL, PROTOCOLS, SELECTED, columns
+from davis_exp.metrics.statistics import average
 from davis_exp.results.comparison import compare
+from davis_exp.results.confidence import foretold
 from davis_exp.results.pages.clip import anchor, caption, clip, clips, curve, drawn, toolbar
 from davis_exp.results.pages.header import head, named, tiles
 from davis_exp.results.pages.markup import (
@@ -23,6 +25,7 @@ from davis_exp.results.pages.markup import (
 )
 from davis_exp.results.pages.provenance import again, costs, learning_curves
 from davis_exp.results.pages.subject import Run, Subject
+from davis_exp.results.table import percent
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.parallel import Progress
 
@@ -31,6 +34,7 @@ def report(
     subject: Subject,
     sequences: List[Sequence],
     *,
+    trusted: Mapping[str, float] | None = None,
     others: Mapping[str, dict[str, Any]] | None = None,
     run: Run | None = None,
     status: Mapping[str, Any] | None = None,
@@ -42,6 +46,7 @@ def report(
 
     Args:
         subject: what the page is about, scored on `sequences`.
+        trusted: the confidence (0 … 1) of frames by their ids.
         others: scores (contents of score.json) to stand beside, by name.
         run: where the results come from: without it there are no learning curves and no config.
         status: what the run's status.json says.
@@ -50,14 +55,14 @@ def report(
 
     Raises BadInput for frames, masks or results that cannot be read.
     """
-    others, status = others or {}, status or {}
+    others, status, trusted = others or {}, status or {}, trusted or {}
     ordered = sorted(
         map(with_masks, sequences), key=lambda s: OVERALL.figure(subject.score["sequences"][s.name]) or 0.0
     )
     parts: dict[str, List[str]] = {
-        "Scores": [_beside(subject, others), *_sentences(subject, others)],
-        "By sequence": [_sequences(subject, ordered, others)],
-        "Frame by frame": [toolbar(), *clips(ordered, partial(_clip, subject, others), progress)],
+        "Scores": [_beside(subject, others), *_sentences(subject, others, trusted)],
+        "By sequence": [_sequences(subject, ordered, others, trusted)],
+        "Frame by frame": [toolbar(), *clips(ordered, partial(_clip, subject, others, trusted), progress)],
         "Learning curves": [learning_curves(run)],
         "Cost": [costs(cost, limit)],
         "To do it again": again(run, status),
@@ -95,8 +100,11 @@ def _beside(subject: Subject, others: Mapping[str, dict[str, Any]]) -> Html:
     return table(titles, [row for _, row in sorted(rows, key=lambda row: -row[0])], "In percent, best first")
 
 
-def _sentences(subject: Subject, others: Mapping[str, dict[str, Any]]) -> list[str]:
-    said = []
+def _sentences(
+    subject: Subject, others: Mapping[str, dict[str, Any]], trusted: Mapping[str, float]
+) -> list[str]:
+    told = foretold(trusted, subject.score)
+    said = [f"<p>{escape(told[0].upper() + told[1:])}.</p>"] if told else []
     for name, score in others.items():
         try:
             outcome = compare(score, subject.score, measure=OVERALL.name).sentence(name, subject.name)
@@ -107,7 +115,12 @@ def _sentences(subject: Subject, others: Mapping[str, dict[str, Any]]) -> list[s
     return said
 
 
-def _sequences(subject: Subject, ordered: List[Sequence], others: Mapping[str, dict[str, Any]]) -> Html:
+def _sequences(
+    subject: Subject,
+    ordered: List[Sequence],
+    others: Mapping[str, dict[str, Any]],
+    trusted: Mapping[str, float],
+) -> Html:
     rows: list[list[object]] = []
     shown, kinds = columns([subject.score]), drawn()
     for position, sequence in enumerate(ordered):
@@ -117,12 +130,14 @@ def _sequences(subject: Subject, ordered: List[Sequence], others: Mapping[str, d
         cells = [bar(v, m.text(v), kinds[m]) if m in kinds else m.text(v) for m, v in figures]
         lowest = min((v for v in subject.values(sequence.name, SELECTED) if v is not None), default=None)
         against = [_gain(own, score["sequences"].get(sequence.name)) for score in others.values()]
-        rows.append([link, len(sequence), *cells, SELECTED.text(lowest), *against])
-    headings = [*(measure.heading for measure in shown), f"lowest {SELECTED.name}"]
+        known = average(trusted[frame] for frame in sequence.frame_ids if frame in trusted)
+        rows.append([link, len(sequence), *cells, SELECTED.text(lowest), percent(known), *against])
+    headings = [*(measure.heading for measure in shown), f"lowest {SELECTED.name}", "confidence"]
     titles: list[Column] = [("sequence", "text"), "frames", *headings]
     titles += [(f"{OVERALL.name} against {name}", "named") for name in others]
     official = PROTOCOLS[OVERALL.protocols[0]].heading
-    return table(titles, rows, f"In percent, worst first; all but {JUDGED.heading} as {official} means it")
+    said = f"In percent, worst first; measures but {JUDGED.heading} as {official} means them"
+    return table(titles, rows, said)
 
 
 def _gain(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> Html:
@@ -131,7 +146,12 @@ def _gain(own: Mapping[str, Any], other: Mapping[str, Any] | None) -> Html:
 
 
 def _clip(
-    subject: Subject, others: Mapping[str, dict[str, Any]], sequence: Sequence, width: int, place: str
+    subject: Subject,
+    others: Mapping[str, dict[str, Any]],
+    trusted: Mapping[str, float],
+    sequence: Sequence,
+    width: int,
+    place: str,
 ) -> Html:
     own = subject.score["sequences"][sequence.name]
     curves, means, known = [], {}, {}
@@ -139,6 +159,10 @@ def _clip(
         if values := subject.values(sequence.name, measure):
             curves.append(curve(measure.name, values, kind))
             means[measure.name], known[measure.name] = measure.figure(own), values
+    certain = [trusted.get(frame) for frame in sequence.frame_ids]
+    if any(value is not None for value in certain):
+        curves.append(curve("confidence", certain, "other"))
+        known["confidence"] = certain
     for name, score in others.items():
         values = SELECTED.of_frames(score["sequences"].get(sequence.name, {}).get("raw", {}))
         if len(values) == len(sequence):

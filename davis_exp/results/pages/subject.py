@@ -12,13 +12,15 @@ from davis_exp.metrics.measures import SELECTED, Measure
 from davis_exp.metrics.protocols import THRESHOLD
 from davis_exp.results.artifact import Results
 from davis_exp.results.check import refuse
+from davis_exp.results.confidence import confidences
 from davis_exp.results.leaderboard import subject
 from davis_exp.results.matching import match
 from davis_exp.results.scoring import score
+from davis_exp.runs import confidence, metrics
 from davis_exp.runs import config as stored
-from davis_exp.runs import metrics
 from davis_exp.runs import score as scores
 from davis_exp.utils.errors import BadInput
+from davis_exp.utils.parallel import Progress
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,25 @@ class Run:
         return there if there.exists() else Path(path)
 
 
+def unscored_subject(path: Path, name: str, sequences: List[Sequence]) -> Subject:
+    """The results at `path` on sequences without masks. Raises BadInput for results that do not match."""
+    results = Results.open(path)
+    matched = match(results, sequences)
+    refuse(results.path, matched.defects)
+    return Subject(name, {}, results, matched.indices)
+
+
+def trusted(
+    path: Path, own: Subject, sequences: List[Sequence], progress: Progress | None = None
+) -> dict[str, float]:
+    """How far each mask of results at `path` is to be trusted: as kept beside them, or else measured."""
+    kept = confidence.read(subject(path))
+    wanted = [frame for sequence in sequences for frame in sequence.frame_ids]
+    if kept and kept.keys() >= set(wanted):
+        return {frame: kept[frame] for frame in wanted}
+    return confidences(own.results, sequences, own.indices, progress=progress)
+
+
 def open_subject(path: Path, name: str, sequences: List[Sequence], *, fresh: bool = False) -> Subject:
     """The results at `path` on `sequences`, with the score kept beside them, or scored anew where that is of others.
 
@@ -93,15 +114,18 @@ def is_of(scored: dict[str, Any], sequences: List[Sequence]) -> bool:
         return False
 
 
-def truth_of(source: Source, results: Results) -> list[Sequence]:
-    """The labelled sequences that results are of: all test clips, or else those of either stage that were held out.
-
-    Raises BadInput if the source has no masks.
-    """
+def sequences_of(source: Source, results: Results) -> list[Sequence]:
+    """The sequences that results are of: all test clips, or else those of either stage that were held out."""
     wanted = set(results.frames or ())
     sequences = source.sequences("test")
     if wanted:
         sequences = _whole(sequences, wanted) or _whole(_train(source), wanted) or sequences
+    return sequences
+
+
+def truth_of(source: Source, results: Results) -> list[Sequence]:
+    """As `sequences_of`, with masks to compare with. Raises BadInput if the source has none."""
+    sequences = sequences_of(source, results)
     for sequence in sequences:
         if not sequence.labelled:
             raise BadInput(
