@@ -102,9 +102,9 @@ def _serve(runs: "Runs", pictures: "Pictures", said: str, port: int) -> int:
             f"--port {port}: {error.strerror}; give another, or --port 0 for any that is free"
         ) from error
     with server, interrupts.heard():
-        live.look()
-        print(f"http://{HOST}:{server.server_port}/  (Ctrl-C ends it)", flush=True)
         try:
+            live.look()
+            print(f"http://{HOST}:{server.server_port}/  (Ctrl-C ends it)", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print("closed", flush=True)

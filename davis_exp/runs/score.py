@@ -1,5 +1,6 @@
 """score.json: what results scored, frame by frame; every mean in it is held against its own frames."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,11 +81,22 @@ def _frames(own: Any, name: str) -> "tuple[list[str], list[FrameScores]]":
         highest = 1.0 if key != "T" else 1e9
         if not isinstance(values, list) or len(values) != len(ids):
             raise BadInput(f"{name}: {key} is not a number for each of its {len(ids)} frames")
-        for value in values:
-            if not given.number(value, 0, highest) and not (value is None and key in ("iou", "T")):
+        told = [value for value in values if value is not None] if key in ("iou", "T") else values
+        for value in () if _plain(told, highest) else told:
+            if not given.number(value, 0, highest):
                 raise BadInput(f"{name}: {quoted(value)} is no {key} of a frame")
         columns.append(values)
     return ids, [FrameScores(*row) for row in zip(*columns, strict=True)]
+
+
+def _plain(values: list[Any], highest: float) -> bool:
+    """Whether these are fractions from 0 to `highest`, as nearly all lists are: told at once, not one by one."""
+    return (
+        all(type(value) is float for value in values)
+        and math.isfinite(sum(values))
+        and min(values, default=0.0) >= 0
+        and max(values, default=0.0) <= highest
+    )
 
 
 def _hold(claimed: Any, found: Any, name: str, key: str = "") -> None:

@@ -1,5 +1,6 @@
 """The board as plain data, small enough for a browser: what a page's script draws."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ TOLD = {
     "seconds": ("seconds", "number"),
     "started": ("started", "text"),
 }
+RESULTS = 4  # of these stand before the settings
 
 
 def content(entries: Sequence[Entry], link: Callable[[Entry], str]) -> dict[str, Any]:
@@ -96,12 +98,13 @@ def _columns(entries: Sequence[Entry], varied: Mapping[str, bool]) -> list[dict[
         _column(key, title, kind, [row[key] for row in told], shown=True)
         for key, (title, kind) in TOLD.items()
     ]
+    after, made = made[RESULTS:], made[:RESULTS]
     for key, swept in varied.items():
         values = [entry.settings.get(key) for entry in entries]
         numbers = all(value is None or given.number(value) for value in values)
         name = key if key not in TOLD else f"config.{key}"
         made.append(_column(name, key, "number" if numbers else "text", values, shown=swept, setting=True))
-    return made
+    return made + after
 
 
 def _column(
@@ -160,9 +163,8 @@ def _clips(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     own: dict[tuple[str, str], dict[int, Clip]] = {}
     for i, entry in enumerate(entries):
         for name, clip in entry.clips.items():
-            if len(clip.values):
-                own.setdefault((entry.data, name), {})[i] = clip
-    means = {key: float(np.mean([clip.values.mean() for clip in runs.values()])) for key, runs in own.items()}
+            own.setdefault((entry.data, name), {})[i] = clip
+    means = {key: sum(clip.mean for clip in runs.values()) / len(runs) for key, runs in own.items()}
     made = []
     for data, name in sorted(own, key=lambda key: (means[key], key))[:CLIPS]:
         runs = own[data, name]
@@ -171,11 +173,11 @@ def _clips(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             {
                 "name": f"{name} ({data})" if several and data else name,
                 "runs": list(runs),
-                "J": [_thousandths(clip.values.mean()) for clip in runs.values()],
+                "J": [round(1000 * clip.mean) for clip in runs.values()],
                 "frames": frames,
-                "frame_J": [[_thousandths(value) for value in _at(clip, frames)] for clip in runs.values()],
-                "worst": [clip.frames[int(clip.values.argmin())] for clip in runs.values()],
-                "lowest": [_thousandths(clip.values.min()) for clip in runs.values()],
+                "frame_J": [_at(clip, frames) for clip in runs.values()],
+                "worst": [clip.frames[clip.worst] for clip in runs.values()],
+                "lowest": [round(1000 * float(clip.values[clip.worst])) for clip in runs.values()],
             }
         )
     return made
@@ -183,18 +185,18 @@ def _clips(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 
 def _hardest(clips: Sequence[Clip]) -> list[str]:
     """The frames with the lowest mean J over all, neighbours left out."""
-    same = [clip for clip in clips if clip.frames == clips[0].frames]
-    means = np.mean([clip.values for clip in same], axis=0)
-    return [clips[0].frames[i] for i in spread(means.tolist(), WORST)]
+    same = [clip.values for clip in clips if clip.frames == clips[0].frames]
+    return [clips[0].frames[i] for i in spread(np.mean(same, axis=0).tolist(), WORST)]
 
 
-def _at(clip: Clip, frames: Sequence[str]) -> list[float | None]:
-    places = {frame: i for i, frame in enumerate(clip.frames)}
-    return [float(clip.values[places[frame]]) if frame in places else None for frame in frames]
+def _at(clip: Clip, frames: Sequence[str]) -> list[int | None]:
+    places = _places(clip.frames)
+    return [round(1000 * float(clip.values[places[f]])) if f in places else None for f in frames]
 
 
-def _thousandths(value: float | None) -> int | None:
-    return None if value is None else round(1000 * float(value))
+@functools.lru_cache(maxsize=CLIPS)
+def _places(frames: tuple[str, ...]) -> dict[str, int]:
+    return {frame: i for i, frame in enumerate(frames)}
 
 
 def _rounded(value: Any) -> Any:

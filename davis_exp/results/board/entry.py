@@ -1,5 +1,6 @@
 """What the board knows of each run: read once, and again only where a file of the run has changed."""
 
+import functools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,10 +33,12 @@ Stamp = tuple[tuple[int, int] | None, ...]
 
 @dataclass(frozen=True)
 class Clip:
-    """J of a clip's frames; `frames` are their ids."""
+    """J of a clip's frames, of which there is at least one; `frames` are their ids."""
 
-    frames: tuple[str, ...]
+    frames: tuple[str, ...]  # the same object for all runs that were tested on them
     values: np.ndarray  # (frames,) float32
+    mean: float
+    worst: int  # the place of the lowest
 
 
 @dataclass(frozen=True)
@@ -180,10 +183,21 @@ def _score(folder: Path) -> dict[str, Any]:
         "flops": content.get("nflops"),
     }
     clips = {
-        name: Clip(tuple(own["frames"]), np.asarray(own["raw"]["J"], np.float32))
+        name: _clip(own["frames"], own["raw"]["J"])
         for name, own in content["sequences"].items()
+        if own["frames"]
     }
     return {"scores": scores, "data": str(content.get("dataset") or ""), "clips": clips}
+
+
+def _clip(frames: list[str], values: list[float]) -> Clip:
+    j = np.asarray(values, np.float32)
+    return Clip(_shared(tuple(frames)), j, float(j.mean()), int(j.argmin()))
+
+
+@functools.lru_cache(maxsize=4096)
+def _shared(frames: tuple[str, ...]) -> tuple[str, ...]:
+    return frames
 
 
 def _stamp(folder: Path) -> Stamp:

@@ -10,7 +10,7 @@ from typing import Any
 from davis_exp.data.sequences import Sequence as Clip
 from davis_exp.data.sequences import Source
 from davis_exp.results.artifact import Results
-from davis_exp.results.board.content import best_first
+from davis_exp.results.board.content import WORST, best_first
 from davis_exp.results.board.entry import Entry
 from davis_exp.results.check import refuse
 from davis_exp.results.matching import match
@@ -21,7 +21,7 @@ from davis_exp.utils.parallel import Progress
 
 OPENED = 24  # runs whose results are kept open
 SIZE = 4_000_000  # bytes of the pictures in a page that stands alone
-BESIDE, CLIPS = 4, 24  # runs and clips that have pictures there
+BESIDE, ACROSS, CLIPS = 4, 16, 24  # runs and clips that have pictures there: across for the worst frame
 
 
 class Pictures:
@@ -85,18 +85,18 @@ def embedded(
 ) -> tuple[dict[str, str], int]:
     """Stills of the worst cells, for a page that stands alone: "run, line break, frame" → data URI; and their bytes.
 
-    The clips that go worst have theirs first: of the best runs the frame that is bad for all, then each run's own worst.
+    The clips that go worst have theirs first: the frame that is worst for all, of the best runs; then the next.
     """
     ordered = best_first(entries)
     places = {entry.name: i for i, entry in enumerate(entries)}
     wanted: dict[tuple[str, str], Entry] = {}
-    for own in (False, True):
+    for rank in range(WORST):
         for clip in clips[:CLIPS]:
-            cells = {run: place for place, run in enumerate(clip["runs"])}
-            able = [entry for entry in ordered if places[entry.name] in cells][:BESIDE]
-            for entry in able:
-                frame = clip["worst"][cells[places[entry.name]]] if own else clip["frames"][0]
-                wanted[entry.name, frame] = entry
+            tested = set(clip["runs"])
+            able = [entry for entry in ordered if places[entry.name] in tested]
+            for entry in able[: BESIDE if rank else ACROSS]:
+                for frame in clip["frames"][rank : rank + 1]:
+                    wanted[entry.name, frame] = entry
     made: dict[str, str] = {}
     size = 0
     for position, ((name, frame), entry) in enumerate(wanted.items()):

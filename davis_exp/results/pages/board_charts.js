@@ -121,7 +121,8 @@ function drawScatter() {
   const [right, floor] = [width - 14, height - 48];
   const limits = new Set(runs.map((run) => board.limits[run]));
   const limit = cost.key === "parameters" && limits.size === 1 ? [...limits][0] : null;
-  const [x, y] = [scaleOf(runs.map((run) => cost.values[run]), true), scaleOf(runs.map((run) => seen(score, run)))];
+  const costs = runs.map((run) => cost.values[run]);
+  const [x, y] = [scaleOf(costs, Math.max(...costs) > 5 * Math.min(...costs)), scaleOf(runs.map((run) => seen(score, run)))];
   const place = (run) => [left + x(cost.values[run]) * (right - left), floor - y(seen(score, run)) * (floor - top)];
   const front = frontOf(runs, cost, score);
   const picture = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${score.title} against ${cost.title}` });
@@ -188,7 +189,8 @@ function drawParallel() {
   if (!columns.length) return;
   const [context, width, height] = sheet(at("parallel-canvas"), 340);
   const axes = [...columns, score].map((column) => axisOf(column, runs));
-  const [left, right, top, floor] = [46, width - 46, 40, height - 16];
+  const side = width > 700 ? 90 : 46;
+  const [left, right, top, floor] = [side, width - 46, 40, height - 16];
   const x = (i) => left + (i / (axes.length - 1)) * (right - left);
   const y = (share) => floor - share * (floor - top);
   const points = (run) => axes.map((axis, i) => [axis, i]).filter(([axis]) => axis.at(run) !== null).map(([axis, i]) => [x(i), y(axis.at(run))]);
@@ -209,7 +211,7 @@ function drawParallel() {
     context.fillText(name, start, top - (i % 2 ? 22 : 8), (2 * (right - left)) / axes.length - 8);
     Object.assign(context, { textBaseline: "middle", textAlign: i === axes.length - 1 ? "left" : "right" });
     for (const [share, word] of axis.words) {
-      const room = i === 0 || i === axes.length - 1 ? 40 : (right - left) / axes.length - 8;
+      const room = i === axes.length - 1 ? 40 : i === 0 ? side - 6 : (right - left) / axes.length - 8;
       context.lineWidth = 3;
       context.strokeStyle = css("--paper");
       context.strokeText(word, x(i) + (i === axes.length - 1 ? 5 : -5), y(share), room);
@@ -238,7 +240,7 @@ async function drawImportance() {
   at("importance").replaceChildren(...keys.slice(0, 15).map(([key, loss, deviation]) =>
     made("tr", {}, made("td", { class: "text" }, key),
       made("td", {}, made("span", { class: "bar first" }, made("i", { style: `width:${(100 * Math.max(0, loss)) / largest}%` }))),
-      made("td", {}, `${(100 * loss).toFixed(2)} ± ${(100 * deviation).toFixed(2)}`))));
+      made("td", {}, `${(100 * Math.max(0, loss)).toFixed(2)} ± ${(100 * deviation).toFixed(2)}`))));
 }
 
 function drawCharts() {

@@ -49,7 +49,8 @@ function showFrames(clip, run, inMatrix) {
   const others = [...new Set([...subjects(BESIDE), ...inMatrix])].filter((other) => other !== run && clip.runs.includes(other));
   const beside = [run, ...others.slice(0, BESIDE - 1)];
   const own = clip.worst[clip.runs.indexOf(run)];
-  const frames = [...new Set([own, ...clip.frames])].slice(0, FRAMES);
+  const there = (frame) => settings.every || beside.some((other) => `${nameOf(other)}\n${frame}` in board.stills);
+  const frames = [...new Set([own, ...clip.frames])].slice(0, FRAMES).filter(there);
   const scoreOf = (other, frame) => {
     const place = clip.runs.indexOf(other);
     if (clip.worst[place] === frame) return clip.lowest[place];
@@ -72,8 +73,9 @@ function showFrames(clip, run, inMatrix) {
   };
   at("frames").replaceChildren(
     made("h3", {}, `${clip.name}: the frames that go worst`),
+    ...(settings.every ? [] : [made("p", { class: "soft" }, frames.length ? "More of them: davis-exp board without -o." : "None of them is in this file; davis-exp board without -o shows all.")]),
     ...frames.flatMap((frame) => [
-      made("p", { class: "soft" }, frame === own ? `${frame}, the worst of ${nameOf(run)}` : `${frame}, bad for all`),
+      made("p", { class: "soft" }, frame === own && !clip.frames.includes(own) ? `${frame}, the worst of ${nameOf(run)}` : `${frame}, bad for all`),
       made("div", { class: "panes" }, ...beside.map((other) => picture(other, frame))),
     ]));
 }
