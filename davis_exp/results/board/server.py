@@ -141,6 +141,8 @@ class Handler(BaseHTTPRequestHandler):
             version, made = live.data()
             page = board(made, live.said, version=version, every=EVERY)
             return self._send(200, "text/html", page.encode("utf-8", "backslashreplace"))
+        if path == "/favicon.ico":  # browsers ask for one
+            return self._send(204, "text/plain", b"")
         if path == "/data.json":
             live.look()
             if self.headers.get("If-None-Match") == live.version:

@@ -7,6 +7,13 @@ const AXES = 9; // of the parallel coordinates
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
+// A share of one of the page's colours in another.
+function mixed(one, other, share) {
+  const parts = (name) => css(name).replace(/^#(.)(.)(.)$/, "#$1$1$2$2$3$3").match(/[0-9a-f]{2}/g).map((part) => parseInt(part, 16));
+  const [a, b] = [parts(one), parts(other)];
+  return `rgb(${a.map((value, i) => Math.round(share * value + (1 - share) * b[i])).join(" ")})`;
+}
+
 // The same run has the same colour everywhere, as long as it is chosen or near the top.
 function colourOf(run) {
   return `hsl(${(215 + 137.5 * (palette.get(run) ?? 0)) % 360} 65% ${dark.matches ? 66 : 40}%)`;
@@ -197,7 +204,7 @@ function drawParallel() {
   const last = axes.at(-1);
   for (const run of runs.toSorted((a, b) => score.values[a] - score.values[b])) {
     const share = last.at(run);
-    const colour = `color-mix(in srgb, ${css("--first")} ${Math.round(100 * share)}%, ${css("--second")})`;
+    const colour = mixed("--first", "--second", share);
     path(context, points(run), colour, 1, Math.max(0.06, Math.min(0.8, 60 / runs.length)));
   }
   const marked = runs.filter((run) => view.chosen.has(nameOf(run)));

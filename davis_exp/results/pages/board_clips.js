@@ -30,9 +30,9 @@ function drawMatrix() {
       if (place === undefined) return made("td", {}, "-");
       const value = clip.J[place];
       const on = view.cell && view.cell[0] === clip.name && view.cell[1] === nameOf(run);
-      return made("td", { style: `background:color-mix(in srgb, var(--bad) ${Math.round((1000 - value) * 0.035)}%, var(--paper))` },
+      return made("td", { style: `background:${mixed("--bad", "--paper", 0.35 * (1 - value / 1000))}` },
         made("button", {
-          type: "button", "aria-pressed": Boolean(on), "aria-label": `${clip.name}, ${nameOf(run)}: ${value / 10}`,
+          type: "button", "aria-pressed": String(Boolean(on)), "aria-label": `${clip.name}, ${nameOf(run)}: ${value / 10}`,
           onclick: () => {
             view.cell = [clip.name, nameOf(run)];
             drawMatrix();

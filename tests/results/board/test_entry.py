@@ -102,7 +102,7 @@ HOSTILE = {
         "!!python/object:os.system x",
         "a: .nan\nb: .inf",
     ],
-    ".hydra/hydra.yaml": ["[]", "hydra: {runtime: {choices: [1]}}"],
+    ".hydra/hydra.yaml": ["[1]", "hydra: 3", "hydra: {runtime: {choices: [1]}}"],
 }
 
 
