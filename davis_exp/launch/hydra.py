@@ -14,7 +14,7 @@ from hydra import compose as compose_by_hydra
 from hydra import initialize_config_dir, version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
-from davis_exp.launch import resuming, runs, status, sweep
+from davis_exp.launch import local, resuming, runs, status, sweep
 from davis_exp.launch.error_messages import causes, explain
 from davis_exp.launch.job import FULL_ERROR, Job, environ, shown
 from davis_exp.utils import given
@@ -62,11 +62,14 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
     job = Job(name, module, os.environ.get(FULL_ERROR), {file: getattr(args, file) for file in files})
     version.setbase(VERSION_BASE)
     runs.register_resolvers(claiming=not looking)
+    local.register()
     # A search path that is not there must not pass as an option that is not there.
     warnings.filterwarnings("error", r"provider=.*not available", UserWarning)
     try:
         if sweeping and files and not looking:
             return _run_all(job, args)
+        if args.cfg in ("job", "all") and not args.package:
+            _say_local(args, name)
         with environ(FULL_ERROR, "1"):  # makes Hydra raise instead of printing
             _run_hydra(args, parser, job, str(config.conf_dir()), name)
     except SystemExit as error:  # --hydra-help, and a package that --package does not find
@@ -104,6 +107,7 @@ def _settled(args: argparse.Namespace, name: str, *, recorded: bool) -> list[str
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
     """The config that `davis-exp <config_name> <overrides>` would run with. Raises BadInput for what cannot be composed."""
     runs.register_resolvers(claiming=False)
+    local.register()
     try:
         with initialize_config_dir(str(config.conf_dir()), version_base=VERSION_BASE):
             cfg = compose_by_hydra(config_name, list(overrides))
@@ -116,17 +120,8 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
 def _run_all(job: "Job", args: argparse.Namespace) -> int:
     """`module.run_all`, with a `compose` and a config loader that know the user's own folders too."""
     paths = [o for o in args.overrides if runs.key(o) == "hydra.searchpath"]
-    given = [override.value() for override in OverridesParser.create().parse_overrides(paths)]
-    own = [str(folder) for folders in given if isinstance(folders, list) for folder in folders]
-    if args.config_dir is not None:
-        if not Path(args.config_dir).is_dir():
-            raise BadInput(f"--config-dir: there is no folder {args.config_dir}")
-        own.append(f"file://{Path(args.config_dir).resolve()}")
-    search_path = create_config_search_path(str(config.conf_dir()))
-    for folder in own:  # Hydra itself would look for glob(*) in --config-dir only
-        search_path.prepend("hydra.searchpath", folder, SearchPathQuery(provider="schema"))
     overrides = [o for o in args.overrides if not runs.key(o).startswith(("hydra.", "hydra/"))]
-    Hydra.create_main_hydra2(job.name, search_path)
+    Hydra.create_main_hydra2(job.name, _search_path(args, paths))
     try:
         return import_module(job.module).run_all(
             overrides,
@@ -135,6 +130,35 @@ def _run_all(job: "Job", args: argparse.Namespace) -> int:
         )
     finally:
         GlobalHydra.instance().clear()
+
+
+def _search_path(args: argparse.Namespace, paths: Sequence[str]) -> ConfigSearchPath:
+    """Where the command's configs are, the user's own folders first: `paths` are overrides of hydra.searchpath."""
+    given = [override.value() for override in OverridesParser.create().parse_overrides(list(paths))]
+    own = [str(folder) for folders in given if isinstance(folders, list) for folder in folders]
+    if args.config_dir is not None:
+        if not Path(args.config_dir).is_dir():
+            raise BadInput(f"--config-dir: there is no folder {args.config_dir}")
+        own.append(f"file://{Path(args.config_dir).resolve()}")
+    search_path = create_config_search_path(str(config.conf_dir()))
+    for folder in own:  # Hydra itself would look for glob(*) in --config-dir only
+        search_path.prepend("hydra.searchpath", folder, SearchPathQuery(provider="schema"))
+    return search_path
+
+
+def _say_local(args: argparse.Namespace, name: str) -> None:
+    """What of the config that is shown comes from conf/local.yaml, as a comment above it."""
+    file = local.find()
+    if file is None:
+        return
+    paths = [o for o in args.overrides if runs.key(o) == "hydra.searchpath"]
+    Hydra.create_main_hydra2(name, _search_path(args, paths))
+    try:
+        cfg = compose_by_hydra(args.config_name or name, args.overrides, return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().clear()
+    found = local.told(cfg, cfg.hydra.runtime.choices)
+    print(f"# from {given.shown(file)}: {', '.join(found) or 'nothing'}", flush=True)
 
 
 def _parser(name: str) -> argparse.ArgumentParser:

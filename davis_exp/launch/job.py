@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
 from davis_exp.config.instantiate import plain
-from davis_exp.launch import runs, status, sweep
+from davis_exp.launch import local, runs, status, sweep
 from davis_exp.launch.error_messages import flat
 from davis_exp.launch.quoting import pasted
 from davis_exp.tracking import agent
@@ -67,6 +67,7 @@ class Job:
                     job=hydra.job.num if not folder.name.isdecimal() else int(folder.name),
                     overrides=overrides,
                     identity=identity,
+                    local=local.told(cfg, hydra.runtime.choices),
                 )
             try:
                 # No .hydra, no run: `budget` leaves nothing behind.

@@ -34,6 +34,7 @@ class Row:
     scores: dict[str, float | None] = field(default_factory=dict)  # of its test, by heading
     error: str = ""
     limit: int | None = None
+    local: Sequence[str] = ()  # what of its config is this machine's own
 
     @property
     def failed(self) -> bool:
@@ -193,6 +194,7 @@ def _row(folder: Path, record: Mapping[str, Any], choices: dict[str, str]) -> Ro
         scores=_scores(folder, record) if state == "finished" else {},
         error=str(record.get("error") or ""),
         limit=record.get("limit"),
+        local=record.get("local") or (),
     )
 
 

@@ -143,7 +143,7 @@ def _settings(folder: Path) -> dict[str, Any]:
         if len(leaves) < LEAVES and not key.endswith(UNTOLD):
             leaves[key[:LONGEST]] = value
     choices: dict[str, Value] = {
-        group: option for group, option in run.choices.items() if not group.startswith("hydra/")
+        group: option for group, option in run.choices.items() if not group.startswith(("hydra/", "local/"))
     }
     swept = [override.partition("=")[0].lstrip("+~") for override in run.overrides]
     return {"settings": leaves | choices, "swept": swept}

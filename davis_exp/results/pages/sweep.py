@@ -38,6 +38,7 @@ def page(name: str, rows: Sequence[Row]) -> str:
             f"<h1>Sweep {escape(name)}</h1>",
             f"<p>{len(rows)} jobs: {escape(counts)}; {cost / 60:,.1f} minutes altogether. The order, the front "
             "and the effects go by J on held-out training clips.</p>",
+            _local(rows),
             _table(rows),
             section("Seeds and folds together", _groups(groups(rows))),
             section("Score against parameters", *_parameters(rows)),
@@ -45,6 +46,11 @@ def page(name: str, rows: Sequence[Row]) -> str:
             section("What went wrong", *_failures(rows)),
         ],
     )
+
+
+def _local(rows: Sequence[Row]) -> str:
+    own = list(dict.fromkeys(said for row in rows for said in row.local))
+    return f"<p>From conf/local.yaml: {escape(', '.join(own))}.</p>" if own else ""
 
 
 def _table(rows: Sequence[Row]) -> str:
