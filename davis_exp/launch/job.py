@@ -68,6 +68,7 @@ class Job:
                     overrides=overrides,
                     identity=identity,
                     local=local.told(cfg, hydra.runtime.choices),
+                    data=lambda: _data(cfg, self.name),
                 )
             try:
                 # No .hydra, no run: `budget` leaves nothing behind.
@@ -152,6 +153,13 @@ def execute(
         where = f", traceback in {shown(folder / status.ERROR)}" if (folder / status.ERROR).is_file() else ""
         print(f"davis-exp: failed: {status.one_line(error)}{where}", file=sys.stderr, flush=True)
         return code
+
+
+def _data(cfg: DictConfig, name: str) -> str | None:
+    """What the frames and masks of a job are now; None where it cannot be told."""
+    from davis_exp.data import digest  # which loads OpenCV: only where there is an answer to hold it against
+
+    return digest.of_config(plain(cfg.get("data") or {}), name)
 
 
 def _check(cfg: DictConfig) -> str:
