@@ -6,7 +6,7 @@
     logger:
       wandb: {entity: my-team}
 
-It is looked for in the working directory's conf/, then where the groups are. What it says of an option stands before that
+It is looked for in the working directory's conf/, then in a checkout's own. What it says of an option stands before that
 option's own values and an experiment's, and behind the command line. It may hold only what no digest counts, so that
 what a run computes is the same everywhere.
 """
@@ -32,7 +32,9 @@ Keys = dict[str, Any]
 
 def find() -> Path | None:
     """The file, where there is one."""
-    places = [Path("conf") / "local.yaml", config.conf_dir() / "local.yaml"]
+    places = [Path("conf") / "local.yaml"]
+    if (config.conf_dir().parent / "pyproject.toml").is_file():  # a wheel's is whoever's built it
+        places.append(config.conf_dir() / "local.yaml")
     return next((place for place in places if place.is_file()), None)
 
 

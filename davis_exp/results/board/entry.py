@@ -19,7 +19,9 @@ from davis_exp.utils.names import natural
 REPORT = "report.html"
 FILES = (status.STATUS, *(composed.CONFIG, composed.OVERRIDES, composed.HYDRA), metrics.METRICS, score.SCORE)
 CURVES, POINTS = 12, 120  # of a run, at most; a curve with more points is thinned out
-LEAVES, LONGEST = 1000, 120  # values of a config; letters of one
+BATCH = 100  # runs that are read before what there is can be shown
+LOGGED = 16 * given.MB  # of metrics.csv
+LEAVES, LONGEST = 300, 120  # values of a config; letters of one
 UNTOLD = (
     "_target_",
     "_convert_",
@@ -77,7 +79,7 @@ class Runs:
         self.waiting = 0  # runs that are there and were not read yet
 
     def look(self) -> Iterator[list[Entry]]:
-        """All runs, by name, each time some more have been read; the last list is whole."""
+        """All runs, by name: with no more than their status at first, then with what was read; the last list is whole."""
         folders = dict(self._folders())
         self.kept = {name: kept for name, kept in self.kept.items() if name in folders}
         stamps = {name: _stamp(folder) for name, folder in folders.items()}
@@ -90,10 +92,16 @@ class Runs:
                 self.kept[name] = stamp, replace(entry, record=record)
         # The latest first: whoever opens the page of a long list looks for these.
         changed.sort(key=lambda name: max((s[0] for s in stamps[name] if s), default=0), reverse=True)
-        for position, name in enumerate(changed):
-            self.kept[name] = stamps[name], read(name, folders[name], self.current(folders[name]))
-            self.waiting = len(changed) - position - 1
-            if self.waiting and position % 50 == 49:
+        records = {name: self.current(folders[name]) for name in changed}
+        for name in set(changed).difference(self.kept):  # how it went is told at once, whatever else there is
+            self.kept[name] = (), Entry(name, folders[name], records[name])
+        self.waiting = len(changed)
+        if self.waiting > BATCH:
+            yield self._entries()
+        for position, name in enumerate(changed, 1):
+            self.kept[name] = stamps[name], read(name, folders[name], records[name])
+            self.waiting = len(changed) - position
+            if self.waiting and position % BATCH == 0:
                 yield self._entries()
         yield self._entries()
 
@@ -161,7 +169,7 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Value]]:
 
 
 def _curves(folder: Path) -> dict[str, Any]:
-    curves = list(metrics.read(folder).items())
+    curves = list(metrics.read(folder, LOGGED).items())
     curves.sort(key=lambda curve: not curve[0].startswith("val/"))
     return {"curves": {name: _thinned(points) for name, points in curves[:CURVES]}}
 

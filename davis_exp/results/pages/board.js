@@ -4,7 +4,7 @@
 const PAGE = 50; // rows of the table
 const at = (id) => document.getElementById(id);
 const settings = JSON.parse(at("settings").textContent);
-const view = { sort: "", down: true, page: 0, chosen: new Set(), columns: null, cell: null };
+const view = { sort: "", down: true, page: 0, chosen: new Set(), columns: new Map(), cell: null }; // columns: key → wanted
 let board = null;
 let rows = []; // the runs' numbers that pass the filter, in the table's order
 let palette = new Map(); // run → place among those in colour
@@ -40,8 +40,6 @@ const percents = () => board.columns.filter((column) => column.kind === "percent
 function load(data) {
   board = data;
   board.byKey = new Map(data.columns.map((column) => [column.key, column]));
-  view.columns ??= new Set(data.columns.filter((column) => column.shown && known(column)).map((column) => column.key));
-  if (!columnOf(view.sort)) view.sort = percents()[0]?.key ?? "started";
   options(at("group"), ["", ...board.groups.levels], (group) => group || "all runs");
   options(at("metric"), Object.keys(board.curves));
   options(at("cost"), ["parameters", "GFLOPs", "seconds"]);
@@ -89,8 +87,7 @@ function chooseRows() {
   const group = board.groups.levels.indexOf(at("group").value);
   const asked = conditions(at("filter").value);
   rows = [...board.runs.keys()].filter((run) => (group < 0 || board.groups.codes[run] === group) && asked.every((test) => test(run)));
-  const column = columnOf(view.sort);
-  if (!column) return;
+  const column = sorting();
   const empty = column.kind === "text" ? column.levels.indexOf("") : null;
   rows.sort((a, b) => {
     const [one, other] = [column.values[a], column.values[b]];
@@ -99,12 +96,15 @@ function chooseRows() {
   });
 }
 
+const wanted = (column) => view.columns.get(column.key) ?? column.shown;
+const sorting = () => columnOf(view.sort) ?? percents()[0] ?? columnOf("started"); // by the score, until somebody says else
+
 function columnChoice() {
   const box = (column) =>
     made("label", {}, made("input", {
-      type: "checkbox", checked: view.columns.has(column.key),
+      type: "checkbox", checked: wanted(column),
       onchange: (event) => {
-        view.columns[event.target.checked ? "add" : "delete"](column.key);
+        view.columns.set(column.key, event.target.checked);
         drawTable();
       },
     }), column.title);
@@ -112,7 +112,7 @@ function columnChoice() {
 }
 
 function heading(column) {
-  const on = view.sort === column.key;
+  const on = sorting() === column;
   const sort = () => {
     Object.assign(view, { down: on ? !view.down : column.kind !== "text", sort: column.key, page: 0 });
     update();
@@ -137,7 +137,7 @@ function line(run, columns) {
 }
 
 function drawTable() {
-  const columns = board.columns.filter((column) => view.columns.has(column.key) && known(column));
+  const columns = board.columns.filter((column) => wanted(column) && known(column));
   const pages = Math.max(1, Math.ceil(rows.length / PAGE));
   view.page = Math.min(view.page, pages - 1);
   const first = view.page * PAGE;
@@ -181,11 +181,11 @@ async function follow() {
       settings.version = answer.headers.get("ETag");
       load(await answer.json());
     }
-    at("live").textContent = board.waiting ? `live; ${board.waiting.toLocaleString("en")} runs are still to be read` : "live";
+    at("live").textContent = board.waiting ? `live; ${board.waiting.toLocaleString("en")} runs are still to be read whole` : "live";
   } catch {
     at("live").textContent = "the server is gone: what is shown stays as it was";
   }
-  setTimeout(follow, board.waiting ? 700 : settings.every);
+  setTimeout(follow, board.waiting ? settings.every / 2 : settings.every);
 }
 
 let typed = 0;

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from davis_exp.results.pages.clip import key
 from davis_exp.results.pages.markup import POLICY, Html, data, escape, page, section
 
 # Served, it may ask the server that it comes from, and nobody else.
@@ -31,7 +32,9 @@ thick.</p><div><canvas id="parallel-canvas" role="img" aria-label="parallel coor
 <p class="soft" id="importance-said"></p><div class="wide"><table><tbody id="importance"></tbody></table></div>""")
 CLIPS = Html("""<div id="matrix"><p class="soft" id="matrix-said"></p>
 <div class="wide" role="region" tabindex="0" aria-label="clips and runs"><table class="matrix"><thead>
-<tr id="matrix-head"></tr></thead><tbody id="matrix-body"></tbody></table></div></div><article id="frames"></article>""")
+<tr id="matrix-head"></tr></thead><tbody id="matrix-body"></tbody></table></div></div>""")
+
+FRAMES = Html('<article id="frames"></article>')
 
 
 def board(content: Mapping[str, Any], said: str, *, version: str = "", every: int = 0) -> str:
@@ -55,7 +58,7 @@ def board(content: Mapping[str, Any], said: str, *, version: str = "", every: in
             section("Learning curves", CURVES, name="learning-curves"),
             section("Cost against score", COST, name="cost-against-score"),
             section("What the settings are worth", KEYS, name="settings-worth"),
-            section("Worst clips and frames", CLIPS, name="worst-clips"),
+            section("Worst clips and frames", CLIPS, key(), FRAMES, name="worst-clips"),
             data("settings", {"version": version, "every": every}),
             data("board", content),
         ],

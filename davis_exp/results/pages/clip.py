@@ -40,14 +40,19 @@ def toolbar() -> Html:
         f'<label><input type="radio" name="view" value="{value}"{" checked" * (value == "errors")}>{said}</label>'
         for value, said in VIEWS.items()
     )
-    key = "".join(
-        f'<span><i style="background:rgb{colour}"></i>{escape(name)}</span>' for name, colour in KEY.items()
-    )
     colours = data("colours", {name.replace(" ", "_"): colour for name, colour in KEY.items()})
     return Html(
-        f'<div class="toolbar"><fieldset><legend>Show</legend>{views}</fieldset><div class="key">{key}</div></div>'
+        f'<div class="toolbar"><fieldset><legend>Show</legend>{views}</fieldset>{key()}</div>'
         f"{colours}<noscript><p>Without scripts the stills show, but the players do not play.</p></noscript>"
     )
+
+
+def key() -> Html:
+    """What the colours on frames mean."""
+    said = "".join(
+        f'<span><i style="background:rgb{colour}"></i>{escape(name)}</span>' for name, colour in KEY.items()
+    )
+    return Html(f'<div class="key">{said}</div>')
 
 
 def clips(

@@ -198,6 +198,8 @@ def test_served_it_follows_the_runs_and_shows_any_frame(browser, tested, make_ru
             url = process.stdout.readline().split()[0]
             browser.open(url)
             browser.until("rows.length === 2")
+            browser.until("document.querySelectorAll('#head th[aria-sort=descending]').length === 1")
+            assert "hold-out J ↓" in browser.run("at('head').textContent")
             browser.run("document.querySelector('#body input').click(), 1")
             browser.run(f"{CELL}.click(), 1")
             browser.until("document.querySelectorAll('#frames img').length >= 4")
