@@ -56,7 +56,7 @@ def of_config(data: Mapping[str, Any], command: str) -> str | None:
     from davis_exp.config.instantiate import make
     from davis_exp.data.loading import Loading
 
-    if any(data.get(key) for key in FETCHED):
+    if _fetched(data):
         return None
     loading = {field.name for field in dataclasses.fields(Loading)}
     try:
@@ -64,6 +64,13 @@ def of_config(data: Mapping[str, Any], command: str) -> str | None:
     except BadInput:
         return None
     return of_source(source, stages(command, data.get("test_split")))
+
+
+def _fetched(node: Any) -> bool:
+    """Whether any part of a config node is data that come from W&B."""
+    if isinstance(node, Mapping):
+        return any(node.get(key) for key in FETCHED) or any(map(_fetched, node.values()))
+    return isinstance(node, list) and any(map(_fetched, node))
 
 
 def _of_file(path: Path) -> bytes:

@@ -154,4 +154,8 @@ def test_of_a_config_it_is_that_of_its_source(davis):
     assert digest.of_config(node | {"test_split": "holdout"}, "train") == of(davis, ["train"])
     assert digest.of_config(node | {"root": "/nowhere"}, "train") is None
     assert digest.of_config(node | {"artifact": "team/project/data:v1"}, "train") is None
+    assert (
+        digest.of_config({"parts": {"a": {"source": {"test_artifact": "team/project/data:v1"}}}}, "train")
+        is None
+    )
     assert digest.of_config({}, "train") is None

@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from davis_exp.data.sources import open_source
+from davis_exp.experiment.experiment import Experiment
 from davis_exp.launch import job_folders, status
 
 
@@ -93,3 +97,25 @@ def test_the_same_sweep_trains_again_after_a_mask_was_changed(tmp_path):
         (aside,) = (tmp_path / f"multirun/x/{n}").glob("other-data-*")
         assert (aside / "checkpoints/last.ckpt").is_file()
     assert train().count("finished before") == 2
+
+
+def test_a_run_that_is_gone_on_with_says_that_its_data_have_changed(tmp_path, caplog):
+    write_davis(tmp_path / "davis")
+    (tmp_path / "run").mkdir()
+    status.update(tmp_path / "run", state="running")
+
+    def noted():
+        run = Experiment(OmegaConf.create({}), tmp_path / "run")
+        source = open_source(tmp_path / "davis")
+        run.data = SimpleNamespace(source=source, loading=SimpleNamespace(test_split="test"))
+        run.note_data("train")
+        return status.read(tmp_path / "run")["data"]
+
+    first = noted()
+    assert noted() == first
+    assert not caplog.messages
+    write_davis(tmp_path / "davis", shift=2)
+    assert noted() != first
+    assert caplog.messages == [
+        "the frames or masks are not those that this run began with: its scores are of both"
+    ]

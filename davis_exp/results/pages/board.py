@@ -32,7 +32,7 @@ thick.</p><div><canvas id="parallel-canvas" role="img" aria-label="parallel coor
 <p class="soft" id="importance-said"></p><div class="wide"><table><tbody id="importance"></tbody></table></div>""")
 CLIPS = Html("""<div id="matrix"><p class="soft" id="matrix-said"></p>
 <div class="wide" role="region" tabindex="0" aria-label="clips and runs"><table class="matrix"><thead>
-<tr id="matrix-head"></tr></thead><tbody id="matrix-body"></tbody></table></div></div>""")
+<tr id="matrix-head"></tr></thead><tbody id="matrix-body"></tbody></table></div>""")
 
 FRAMES = Html('<article id="frames"></article>')
 
@@ -58,7 +58,7 @@ def board(content: Mapping[str, Any], said: str, *, version: str = "", every: in
             section("Learning curves", CURVES, name="learning-curves"),
             section("Cost against score", COST, name="cost-against-score"),
             section("What the settings are worth", KEYS, name="settings-worth"),
-            section("Worst clips and frames", CLIPS, key(), FRAMES, name="worst-clips"),
+            section("Worst clips and frames", CLIPS, key(), Html("</div>"), FRAMES, name="worst-clips"),
             data("settings", {"version": version, "every": every}),
             data("board", content),
         ],
