@@ -29,7 +29,7 @@ def below(root: Path) -> Iterator[Path]:
             continue
         looked += len(inside)
         names = {entry.name for entry in inside}
-        if STATUS in names or SCORE in names or (folder / CONFIG).is_file():
+        if STATUS in names or SCORE in names or os.path.isfile(folder / CONFIG):
             given += 1
             yield folder
         elif depth < DEEPEST:

@@ -88,11 +88,11 @@ class Runs:
         alive = [name for name, (_, entry) in self.kept.items() if entry.record.get("state") == "running"]
         for name in set(alive).difference(changed):
             stamp, entry = self.kept[name]
-            if (record := self.current(folders[name])) != entry.record:
+            if (record := self._current(folders[name])) != entry.record:
                 self.kept[name] = stamp, replace(entry, record=record)
         # The latest first: whoever opens the page of a long list looks for these.
         changed.sort(key=lambda name: max((s[0] for s in stamps[name] if s), default=0), reverse=True)
-        records = {name: self.current(folders[name]) for name in changed}
+        records = {name: self._current(folders[name]) for name in changed}
         for name in set(changed).difference(self.kept):  # how it went is told at once, whatever else there is
             self.kept[name] = (), Entry(name, folders[name], records[name])
         self.waiting = len(changed)
@@ -104,6 +104,12 @@ class Runs:
             if self.waiting and position % BATCH == 0:
                 yield self._entries()
         yield self._entries()
+
+    def _current(self, folder: Path) -> Mapping[str, Any]:
+        try:
+            return self.current(folder)
+        except OSError as error:
+            return {"state": status.UNREADABLE, "error": str(error)}
 
     def _entries(self) -> list[Entry]:
         return [self.kept[name][1] for name in sorted(self.kept, key=natural)]
@@ -124,7 +130,7 @@ def read(name: str, folder: Path, record: Mapping[str, Any]) -> Entry:
     for part in (_settings, _curves, _score):
         try:
             told |= part(folder)
-        except BadInput as error:
+        except (BadInput, OSError) as error:  # not ours to read, or just being taken away
             problems.append(str(error))
     return Entry(
         name,
@@ -139,7 +145,7 @@ def read(name: str, folder: Path, record: Mapping[str, Any]) -> Entry:
 def inside(path: Path, folder: Path) -> Path | None:
     """A regular file that lies in `folder` itself, no matter where links lead; None for anything else."""
     real = Path(os.path.realpath(path))
-    return real if real.is_file() and real.parent == Path(os.path.realpath(folder)) else None
+    return real if os.path.isfile(real) and real.parent == Path(os.path.realpath(folder)) else None
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -143,7 +143,10 @@ function drawTable() {
   const first = view.page * PAGE;
   at("head").replaceChildren(made("th", { scope: "col", class: "text run" }, "run"), ...columns.map(heading));
   at("body").replaceChildren(...rows.slice(first, first + PAGE).flatMap((run) => line(run, columns)));
-  at("count").textContent = `${rows.length.toLocaleString("en")} of ${board.runs.length.toLocaleString("en")} runs`;
+  const states = new Map();
+  for (const run of rows) states.set(shown(columnOf("state"), run), (states.get(shown(columnOf("state"), run)) ?? 0) + 1);
+  const counts = [...states].map(([state, number]) => `${number.toLocaleString("en")} ${state}`).join(", ");
+  at("count").textContent = `${rows.length.toLocaleString("en")} of ${board.runs.length.toLocaleString("en")} runs${counts && ": "}${counts}`;
   at("place").textContent = rows.length ? `${first + 1} to ${Math.min(first + PAGE, rows.length)}` : "none";
   at("back").disabled = view.page === 0;
   at("on").disabled = view.page === pages - 1;

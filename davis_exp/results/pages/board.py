@@ -12,6 +12,7 @@ SCRIPT = ("board.js", "board_charts.js", "board_clips.js")
 
 TOOLBAR = Html("""<div class="toolbar"><label class="grow">Filter
 <input type="search" id="filter" placeholder="encoder=resnet18 J&gt;50 optimizer.lr&lt;1e-3 failed"
+title="key=value, key!=value, key&lt;number, key&gt;number, or a part of any text: all of them must hold"
 spellcheck="false"></label>
 <label>Sweep <select id="group"></select></label>
 <output id="count"></output> <button type="button" id="none" hidden>Choose none</button></div>

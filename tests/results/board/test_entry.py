@@ -132,6 +132,17 @@ def test_files_that_are_none_do_not_hold_it_up(make_run, tmp_path):
     assert "device" in runs["bad"].problem
 
 
+def test_what_is_not_ours_to_read_is_said(make_run, tmp_path):
+    make_run("one")
+
+    def refused(folder):
+        raise PermissionError(13, "Permission denied", "status.json")
+
+    *_, last = Runs([tmp_path / "runs"], refused).look()
+    assert last[0].record["state"] == "unreadable"
+    assert "Permission denied" in last[0].record["error"]
+
+
 def test_a_report_is_a_file_of_the_run_itself(make_run, tmp_path):
     folder = make_run("one")
     outside = tmp_path / "secret.html"
