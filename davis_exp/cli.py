@@ -99,6 +99,11 @@ COMMANDS = {
         "a self-contained HTML page about a run or results",
         "davis-exp report runs/default/2025-01-31_12-00-00",
     ),
+    "board": Command(
+        "davis_exp.commands.board",
+        "all runs and sweeps on one page, while they run",
+        "davis-exp board runs multirun",
+    ),
     "submit": Command(
         "davis_exp.commands.submit", "send results to W&B, as the contest asks", "davis-exp submit results"
     ),

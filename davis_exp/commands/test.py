@@ -28,6 +28,7 @@ def run(cfg: DictConfig, output: Path) -> int:
 
     clips = checkpoint.get("clips", {})
     run.data.trained_on = TrainedOn(frozenset(clips.get("trained", ())), frozenset(clips.get("held_out", ())))
+    run.note_data("test")
     scored = evaluate(run, checkpoints.find(cfg.checkpoint))
     if scored is not None and cfg.data.get("test_split") == "holdout":  # a sweep may choose by it
         run.note(objective=SELECTED.figure(scored, "all_frames"))  # as in training

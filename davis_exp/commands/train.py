@@ -53,6 +53,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     task, trainer, data = run.task, run.trainer, run.data  # what is refused is refused before data is read
     data.setup("fit")
+    run.note_data("train")
     if kept is not None:
         checkpoints.fill(run.model, kept)  # refuses another model's weights; Lightning loads it again
     else:

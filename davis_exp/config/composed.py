@@ -107,7 +107,11 @@ def _own_keys(conf: Path, config_name: str) -> set[str]:
         if isinstance(entry, str) and entry != "_self_":
             keys |= _own_keys(conf, entry)
         elif isinstance(entry, dict):
-            keys |= {key for key, default in entry.items() if default and not key.startswith("override ")}
+            keys |= {
+                key
+                for key, default in entry.items()
+                if default and not key.startswith(("override ", "optional "))
+            }
     return keys
 
 

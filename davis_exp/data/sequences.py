@@ -1,7 +1,7 @@
 """What a sequence is: the one type that every source yields and everything after it reads. No torch here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,13 @@ class Sequence(ABC):
     def mask_files(self, i: int) -> tuple[Path, ...]:
         """The image files that the mask of frame `i` is read from, if any are."""
         return ()
+
+    def files(self) -> Iterator[Path]:
+        """The files that its frames and masks are made of; none where they are generated."""
+        for i in range(len(self)):
+            file = self.frame_file(i)
+            yield from () if file is None else (file,)
+            yield from self.mask_files(i)
 
     def over(self, change: Callable[["Sequence"], "Sequence"]) -> "Sequence":
         """This sequence with what its pictures are read from changed: itself, unless it is made of another."""

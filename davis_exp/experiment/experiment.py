@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from davis_exp import budget, config
+from davis_exp.data import digest
 from davis_exp.experiment import build, checkpoints
 from davis_exp.experiment.trainer import build_trainer
 from davis_exp.results.composition import composition, cost_table
@@ -69,6 +70,16 @@ class Experiment:
         """Write `fields` into the run's status.json; of several ranks the first does."""
         if distributed.is_main():
             status.update(self.output, **fields)
+
+    def note_data(self, command: str) -> None:
+        """Note in the run's status what its frames and masks are, and say where they were others before."""
+        if not distributed.is_main():
+            return
+        before = status.known(self.output).get("data")
+        now = digest.of_source(self.data.source, digest.stages(command, self.data.loading.test_split))
+        if before and now and before != now:
+            log.warning("the frames or masks are not those that this run began with: its scores are of both")
+        self.note(data=now or before)
 
     @cached_property
     def motion(self) -> "MotionSource | None":

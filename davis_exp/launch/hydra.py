@@ -15,7 +15,7 @@ from hydra import initialize_config_dir, version
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
 from davis_exp.config.instantiate import plain
-from davis_exp.launch import ranks, resuming, runs, search, status, sweep
+from davis_exp.launch import local, ranks, resuming, runs, search, status, sweep
 from davis_exp.launch.error_messages import causes, explain
 from davis_exp.launch.job import FULL_ERROR, Job, environ, run_job, shown
 from davis_exp.runs import trials
@@ -77,11 +77,14 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
     job = Job(name, module, os.environ.get(FULL_ERROR), {file: getattr(args, file) for file in files})
     version.setbase(VERSION_BASE)
     runs.register_resolvers(claiming=not looking)
+    local.register()
     # A search path that is not there must not pass as an option that is not there.
     warnings.filterwarnings("error", r"provider=.*not available", UserWarning)
     try:
         if sweeping and files and not looking:
             return _run_all(job, args)
+        if args.cfg in ("job", "all") and not args.package:
+            _say_local(args, name)
         if searching and folder is not None:
             with contextlib.suppress(KeyboardInterrupt) if args.helper else contextlib.nullcontext():
                 _search(job, args, folder)
@@ -128,6 +131,7 @@ def _settled(args: argparse.Namespace, name: str, *, recorded: bool) -> list[str
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
     """The config that `davis-exp <config_name> <overrides>` would run with. Raises BadInput for what cannot be composed."""
     runs.register_resolvers(claiming=False)
+    local.register()
     try:
         with initialize_config_dir(str(config.conf_dir()), version_base=VERSION_BASE):
             cfg = compose_by_hydra(config_name, list(overrides))
@@ -159,17 +163,8 @@ def run_started(name: str, module: str, arguments: list[str]) -> int:
 def _main(name: str, args: argparse.Namespace) -> Iterator[tuple[Hydra, list[str]]]:
     """Hydra as the command line sets it up, and the overrides that do: it knows the user's own folders of options."""
     paths = [o for o in args.overrides if runs.key(o) == "hydra.searchpath"]
-    given = [override.value() for override in OverridesParser.create().parse_overrides(paths)]
-    own = [str(folder) for folders in given if isinstance(folders, list) for folder in folders]
-    if args.config_dir is not None:
-        if not Path(args.config_dir).is_dir():
-            raise BadInput(f"--config-dir: there is no folder {args.config_dir}")
-        own.append(f"file://{Path(args.config_dir).resolve()}")
-    search_path = create_config_search_path(str(config.conf_dir()))
-    for folder in own:  # Hydra itself would look for glob(*) in --config-dir only
-        search_path.prepend("hydra.searchpath", folder, SearchPathQuery(provider="schema"))
     try:
-        yield Hydra.create_main_hydra2(name, search_path), paths
+        yield Hydra.create_main_hydra2(name, _search_path(args, paths)), paths
     finally:
         GlobalHydra.instance().clear()
 
@@ -228,6 +223,31 @@ def _search(job: "Job", args: argparse.Namespace, folder: Path) -> None:
         count = args.workers - 1 if not args.helper else 0
         with search.helpers(count, args.arguments, os.getpid()):
             own.work()
+
+
+def _search_path(args: argparse.Namespace, paths: Sequence[str]) -> ConfigSearchPath:
+    """Where the command's configs are, the user's own folders first: `paths` are overrides of hydra.searchpath."""
+    given = [override.value() for override in OverridesParser.create().parse_overrides(list(paths))]
+    own = [str(folder) for folders in given if isinstance(folders, list) for folder in folders]
+    if args.config_dir is not None:
+        if not Path(args.config_dir).is_dir():
+            raise BadInput(f"--config-dir: there is no folder {args.config_dir}")
+        own.append(f"file://{Path(args.config_dir).resolve()}")
+    search_path = create_config_search_path(str(config.conf_dir()))
+    for folder in own:  # Hydra itself would look for glob(*) in --config-dir only
+        search_path.prepend("hydra.searchpath", folder, SearchPathQuery(provider="schema"))
+    return search_path
+
+
+def _say_local(args: argparse.Namespace, name: str) -> None:
+    """What of the config that is shown comes from conf/local.yaml, as a comment above it."""
+    file = local.find()
+    if file is None:
+        return
+    with _main(name, args):
+        cfg = compose_by_hydra(args.config_name or name, args.overrides, return_hydra_config=True)
+    found = local.told(cfg, cfg.hydra.runtime.choices)
+    print(f"# from {given.shown(file)}: {', '.join(found) or 'nothing'}", flush=True)
 
 
 def _parser(name: str) -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
 from davis_exp.config.instantiate import plain
-from davis_exp.launch import ranks, runs, status, sweep
+from davis_exp.launch import local, ranks, runs, status, sweep
 from davis_exp.launch.error_messages import flat
 from davis_exp.launch.quoting import pasted
 from davis_exp.tracking import agent
@@ -70,6 +70,8 @@ class Job:
                     job=hydra.job.num if not folder.name.isdecimal() else int(folder.name),
                     overrides=overrides,
                     identity=identity,
+                    local=local.told(cfg, hydra.runtime.choices),
+                    data=lambda: _data(cfg, self.name),
                 )
             try:
                 # No .hydra, no run: `budget` leaves nothing behind.
@@ -208,6 +210,13 @@ def _keep(cfg: DictConfig, folder: Path) -> None:
     """What processes to come read the config from, where Hydra does not write it."""
     (folder / ".hydra").mkdir(exist_ok=True)
     OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
+
+
+def _data(cfg: DictConfig, name: str) -> str | None:
+    """What the frames and masks of a job are now; None where it cannot be told."""
+    from davis_exp.data import digest  # which loads OpenCV: only where there is an answer to hold it against
+
+    return digest.of_config(plain(cfg.get("data") or {}), name)
 
 
 def _check(cfg: DictConfig) -> str:

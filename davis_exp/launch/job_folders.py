@@ -2,13 +2,17 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from davis_exp.launch import status
+from davis_exp.runs.metrics import METRICS
+from davis_exp.runs.score import SCORE
 
 Record = dict[str, Any]
+MADE = ("checkpoints", "results", METRICS, SCORE, "report.html", "train.log")  # of a job, from its data
 
 
 def folders(sweep: Path) -> list[Path]:
@@ -64,6 +68,26 @@ def settled(record: Record, limit: int | None) -> bool:
     parameters = record.get("nparams")
     over = limit is not None and parameters is not None and parameters > limit
     return record.get("state") == ("over_budget" if over else "finished")
+
+
+def put_aside(folder: Path, data: Callable[[], str | None]) -> Path | None:
+    """Move what a job has made of other frames and masks to a folder in its own, which is returned; None if it has not.
+
+    The job then begins anew. Where either data are not known, nothing is moved.
+    """
+    before = status.read(folder).get("data")
+    now = data() if before else None
+    if not before or not now or now == before:
+        return None
+    places = (folder / f"other-data-{before[:8]}-{n}" for n in itertools.count())
+    place = next(place for place in places if not place.exists())
+    place.mkdir()
+    for name in MADE:
+        if (folder / name).exists():
+            # What looks for scores below folders shall not take an old one for this job's.
+            os.replace(folder / name, place / (f"former-{name}" if name == SCORE else name))
+    status.update(folder, state="queued", data=None, seconds=0.0, attempts=0, objective=None)
+    return place
 
 
 @contextlib.contextmanager

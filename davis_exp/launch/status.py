@@ -19,7 +19,9 @@ from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, OverBudget, cannot_write, first_said
 
 ERROR = "error.txt"  # the traceback of a run that failed inside
-KEPT = ("job", "overrides", "identity", "limit", "attempts", "seconds")  # by a run that is gone on with
+KEPT = (  # by a run that is gone on with
+    *("job", "overrides", "identity", "local", "data", "limit", "attempts", "seconds"),
+)
 
 LOCK = ".lock"
 PATIENCE = 40  # times 50 ms: `held` of another process has it for a moment, longer on a loaded machine

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -79,6 +79,7 @@ def run_job(
     limit: int | None,
     grace: float = GRACE,
     beside: int = 1,
+    data: Callable[[], str | None] = lambda: None,
     **fields: Any,
 ) -> float:
     """Run the job that is composed in `folder`/.hydra, unless it has its answer, and return its objective.
@@ -91,11 +92,18 @@ def run_job(
         limit: of parameters, which the answer depends on as well.
         grace: seconds that the job has for ending once it is interrupted.
         beside: how many jobs run at once on this machine, -1 for as many as it has cores.
+        data: tells what the frames and masks are now (`data.digest`). What a job has made of others is put aside.
         fields: what status.json says besides (job, overrides, identity).
     """
     with status.turn(folder / ".turn"):  # whoever runs the very same job now has our answer later
         while status.held(folder):  # by a job that was left behind when its sweep was killed
             time.sleep(POLL)
+        if (place := job_folders.put_aside(folder, data)) is not None:
+            print(
+                f"job {fields.get('job')}: the frames or masks have changed since: trained again; "
+                f"what it had is in {place}",
+                flush=True,
+            )
         if job_folders.settled(status.read(folder), limit):
             print(f"job {fields.get('job')}: {status.read(folder)['state']} before, in {folder}", flush=True)
         else:

@@ -1,5 +1,6 @@
 """How the values of a sequence's frames become three numbers, as the DAVIS evaluation does it."""
 
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -25,12 +26,19 @@ def statistics(values: Iterable[float | None]) -> Statistics:
     raw = np.array([value for value in values if value is not None], float)
     if not len(raw):
         return Statistics(None, None, None)
-    # the official code keeps the borders in uint8, which wraps in sequences of more than 256 frames
-    borders = np.floor(np.linspace(0, len(raw) - 1, DECAY_BINS + 1) + 0.5 + 1e-10).astype(int)
-    first, last = raw[: borders[1] + 1], raw[borders[-2] :]
+    end, begin = _borders(len(raw))
+    first, last = raw[: end + 1], raw[begin:]
     return Statistics(
         float(raw.mean()), float((raw > RECALL_THRESHOLD).mean()), float(first.mean() - last.mean())
     )
+
+
+@functools.cache
+def _borders(frames: int) -> tuple[int, int]:
+    """Where the first bin ends and the last begins."""
+    # the official code keeps the borders in uint8, which wraps in sequences of more than 256 frames
+    borders = np.floor(np.linspace(0, frames - 1, DECAY_BINS + 1) + 0.5 + 1e-10).astype(int)
+    return int(borders[1]), int(borders[-2])
 
 
 def average(values: Iterable[float | None]) -> float | None:

@@ -37,6 +37,7 @@ class Row:
     texts: dict[str, str] = field(default_factory=dict)  # the same as people read them
     error: str = ""
     limit: int | None = None
+    local: Sequence[str] = ()  # what of its config is this machine's own
 
     @property
     def failed(self) -> bool:
@@ -196,6 +197,7 @@ def _row(folder: Path, record: Mapping[str, Any], choices: dict[str, str]) -> Ro
         texts={heading: measure.text(measure.figure(score)) for heading, measure in shown.items()},
         error=str(record.get("error") or ""),
         limit=record.get("limit"),
+        local=record.get("local") or (),
     )
 
 

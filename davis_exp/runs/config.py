@@ -28,8 +28,9 @@ def read(folder: Path) -> Composed | None:
         return None
     config = given.read_yaml(path)
     overrides = _optional(folder / OVERRIDES) or []
-    hydra = (_optional(folder / HYDRA) or {}).get("hydra") or {}
-    runtime = hydra.get("runtime") or {} if isinstance(hydra, dict) else {}
+    own = _optional(folder / HYDRA) or {}
+    hydra = own.get("hydra") or {} if isinstance(own, dict) else None
+    runtime = hydra.get("runtime") or {} if isinstance(hydra, dict) else None
     choices = runtime.get("choices") or {} if isinstance(runtime, dict) else None
     directory = runtime.get("cwd", ".") if isinstance(runtime, dict) else None
     texts = isinstance(overrides, list) and all(isinstance(override, str) for override in overrides)

@@ -13,17 +13,18 @@ LARGEST = 1e30  # of a value or step; what is larger cannot be drawn
 Curves = dict[str, list[tuple[float, float]]]  # name → (step, value)
 
 
-def read(folder: Path) -> Curves:
+def read(folder: Path, limit: int = given.TEXT) -> Curves:
     """Every finite number of metrics.csv in `folder` by its column; none where there is no such file.
 
-    Cells that are no numbers are passed over. Raises BadInput for a file that is no table.
+    Cells that are no numbers are passed over. Raises BadInput for a file that is no table, or has more than
+    `limit` bytes.
     """
     path = folder / METRICS
     if not path.exists():
         return {}
     found: Curves = {}
     try:
-        for row in csv.DictReader(io.StringIO(given.read_text(path), newline="")):
+        for row in csv.DictReader(io.StringIO(given.read_text(path, limit), newline="")):
             step = _number(row.get("step"))
             for name, text in row.items():
                 value = _number(text)

@@ -1,5 +1,6 @@
 """score.json: what results scored, frame by frame; every mean in it is held against its own frames."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,11 +91,22 @@ def _frames(own: Any, known: set[str], name: str) -> "tuple[list[str], Raw]":
         values = raw.get(key)
         if not isinstance(values, list) or len(values) != len(ids):
             raise BadInput(f"{name}: {key} is not a number for each of its {len(ids)} frames")
-        for value in values:
-            if not given.number(value, *measure.bounds) and not (value is None and measure.gaps):
+        told = [value for value in values if value is not None] if measure.gaps else values
+        for value in () if _plain(told, *measure.bounds) else told:
+            if not given.number(value, *measure.bounds):
                 raise BadInput(f"{name}: {quoted(value)} is no {key} of a frame")
         columns[key] = values
     return ids, columns
+
+
+def _plain(values: list[Any], lowest: float, highest: float) -> bool:
+    """Whether these are fractions within bounds, as nearly all lists are: told at once, not one by one."""
+    return (
+        all(type(value) is float for value in values)
+        and math.isfinite(sum(values))
+        and min(values, default=lowest) >= lowest
+        and max(values, default=lowest) <= highest
+    )
 
 
 def _hold(claimed: Any, found: Any, name: str, key: str = "") -> None:

@@ -47,9 +47,10 @@ FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("seconds", "nflops"), (_size, "a number of at least 0")),
     "objective": (lambda value: given.number(value, -1e9, 1e9), "a number"),
     "exit_code": (lambda value: type(value) is int and abs(value) < 1000, "an exit code"),
-    "overrides": (_texts, "a list of texts"),
+    **dict.fromkeys(("overrides", "local"), (_texts, "a list of texts")),
     **dict.fromkeys(
-        ("started", "revision", "command", "digest", "identity", "test_split", "error"), (_text, "a text")
+        ("started", "revision", "command", "digest", "identity", "data", "test_split", "error"),
+        (_text, "a text"),
     ),
 }
 

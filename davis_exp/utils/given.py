@@ -131,16 +131,26 @@ def bounded(value: Any, name: str) -> Any:
                     raise BadInput(f"{name}: {quoted(key)} is a {type(key).__name__}, no text, for a key")
                 left += [(key, depth + 1), (child, depth + 1)]
         elif isinstance(node, list):
-            left += [(child, depth + 1) for child in node]
+            inner = [(child, depth + 1) for child in node if depth == DEPTH or not _plain(child)]
+            seen += len(node) - len(inner)
+            left += inner
         elif isinstance(node, str):
-            if any("\ud800" <= letter <= "\udfff" for letter in node):
+            if not node.isascii() and any("\ud800" <= letter <= "\udfff" for letter in node):
                 raise BadInput(f"{name}: {quoted(node)} is no text (a lone surrogate)")
         elif isinstance(node, int):
             if not isinstance(node, bool) and not -(2**63) <= node < 2**63:
                 raise BadInput(f"{name}: a whole number of more than 64 bits")
         elif node is not None and not isinstance(node, float):
             raise BadInput(f"{name}: a value of type {type(node).__name__}; plain data is asked for")
+    if seen > ITEMS:
+        raise BadInput(f"{name}: more than {ITEMS:,} values: refused")
     return value
+
+
+def _plain(value: Any) -> bool:
+    """Whether nothing can be wrong with a value in itself, as with most in long lists: a score's."""
+    kind = type(value)
+    return kind is float or value is None or (kind is str and value.isascii())
 
 
 def number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:

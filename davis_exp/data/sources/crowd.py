@@ -1,6 +1,7 @@
 """Cut-outs of stills before a still crowd: what looks like the object rests in the scene, so that only motion tells."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -134,6 +135,10 @@ class CrowdSequence(Sequence):
     @property
     def identity(self) -> str:
         return f"crowd:{self.settings}/{self.name}"
+
+    def files(self) -> Iterator[Path]:
+        for picture in (self.behind, *self.pictures):
+            yield from picture.files()
 
     @property
     def size(self) -> tuple[int, int]:

@@ -60,6 +60,9 @@ class Film(Sequence):
         status = self.path.stat()
         return f"{self.path.resolve()} {status.st_size} {status.st_mtime_ns} {self.every}"
 
+    def files(self) -> Iterator[Path]:
+        yield self.path
+
     @property
     def size(self) -> tuple[int, int]:
         height, width = self.frame(0).shape[:2]

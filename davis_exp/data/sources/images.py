@@ -1,7 +1,7 @@
 """Still images with masks, made to move: clips to learn objects from where videos are few."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Listing
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -163,6 +163,9 @@ class StillSequence(Sequence):
 
     def mask(self, i: int) -> np.ndarray:
         return self._moved(_read(self.picture)[1], i, cv2.INTER_NEAREST)
+
+    def files(self) -> Iterator[Path]:
+        return self.picture.files()
 
     def variant(self, seed: tuple[int, ...]) -> "StillSequence":
         return StillSequence(self.picture, len(self), self.motion, self.number, (*self.seed, *seed))

@@ -44,16 +44,21 @@ def toolbar(truth: bool = True) -> Html:
         "</label>"
         for value in offered
     )
-    key = "".join(
+    colours = data("colours", {name.replace(" ", "_"): colour for name, colour in KEY.items()})
+    return Html(
+        f'<div class="toolbar"><fieldset><legend>Show</legend>{views}</fieldset>{key(truth)}</div>'
+        f"{colours}<noscript><p>Without scripts the stills show, but the players do not play.</p></noscript>"
+    )
+
+
+def key(truth: bool = True) -> Html:
+    """What the colours on frames mean; without `truth` there is but one."""
+    said = "".join(
         f'<span><i style="background:rgb{colour}"></i>{escape(name)}</span>'
         for name, colour in KEY.items()
         if truth or name == "prediction"
     )
-    colours = data("colours", {name.replace(" ", "_"): colour for name, colour in KEY.items()})
-    return Html(
-        f'<div class="toolbar"><fieldset><legend>Show</legend>{views}</fieldset><div class="key">{key}</div></div>'
-        f"{colours}<noscript><p>Without scripts the stills show, but the players do not play.</p></noscript>"
-    )
+    return Html(f'<div class="key">{said}</div>')
 
 
 def clips(

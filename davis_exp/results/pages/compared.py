@@ -35,7 +35,7 @@ def versus(a: Subject, b: Subject, sequences: List[Sequence], *, progress: Progr
             section("Scores", _overall(a, b, found), _sequences(a, b, found, ordered), name="scores"),
             section("Frame by frame", toolbar(), *shown, name="frames"),
         ],
-        script="player.js",
+        script=["player.js"],
     )
 
 

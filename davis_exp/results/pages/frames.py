@@ -82,6 +82,13 @@ def still(sequence: Sequence, i: int, subject: Subject) -> tuple[str, int, int]:
     return _picture(compared(_resized(sequence.frame(i), size), *masks), 80), *size
 
 
+def bare(confidence: np.ndarray) -> str:
+    """A confidence map, (H, W) uint8, by itself, as a data URI."""
+    height, width = confidence.shape
+    size = min(STILL, width), max(1, round(height * min(STILL, width) / width))
+    return _picture(_resized(np.repeat(confidence[:, :, None], 3, axis=2), size), 80)
+
+
 def spread(values: List[float], count: int) -> list[int]:
     """Where the lowest `count` values are, lowest first, no two of them neighbours if there are enough."""
     apart = max(1, len(values) // (2 * count))

@@ -32,15 +32,16 @@ def escape(value: object) -> Html:
     return value if isinstance(value, Html) else Html(html.escape(str(value), quote=True))
 
 
-def page(title: str, sections: Iterable[str], *, script: str | None = None) -> str:
-    """A whole page; `script` names a file beside this module that is run at its end."""
+def page(title: str, sections: Iterable[str], *, script: Sequence[str] = (), policy: str = POLICY) -> str:
+    """A whole page; `script` names files beside this module that are run at its end, as one."""
     here = files(__package__)
     style = f"<style>\n{(here / 'page.css').read_text()}{STYLE}\n</style>"
-    code = f"\n<script>\n{(here / script).read_text()}</script>" if script else ""
+    code = "".join((here / name).read_text() for name in script)
+    code = f"\n<script>\n{code}</script>" if code else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'{GENERATOR}{escape(__version__)}">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{escape(title)}</title>\n{style}\n</head>\n<body>\n<a class="skip" href="#main">To the content</a>\n'
         + "\n".join(filter(None, ('<main id="main">', *sections, "</main>")))

@@ -76,7 +76,7 @@ def report(
             tiles(subject.score, status, limit),
             *(section(title, *own, name=named(title)) for title, own in parts.items()),
         ],
-        script="player.js",
+        script=["player.js"],
     )
 
 

@@ -40,6 +40,7 @@ def page(name: str, rows: Sequence[Row]) -> str:
             f"<h1>Sweep {escape(name)}</h1>",
             f"<p>{len(rows)} jobs: {escape(counts)}; {cost / 60:,.1f} minutes altogether. The order, the front "
             f"and the effects go by {SELECTED.name} on held-out training clips.</p>",
+            _local(rows),
             _table(rows),
             section("Seeds and folds together", _groups(groups(rows))),
             section("Score against parameters", *_parameters(rows)),
@@ -47,6 +48,11 @@ def page(name: str, rows: Sequence[Row]) -> str:
             section("What went wrong", *_failures(rows)),
         ],
     )
+
+
+def _local(rows: Sequence[Row]) -> str:
+    own = list(dict.fromkeys(said for row in rows for said in row.local))
+    return f"<p>From conf/local.yaml: {escape(', '.join(own))}.</p>" if own else ""
 
 
 def _table(rows: Sequence[Row]) -> str:

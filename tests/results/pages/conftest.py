@@ -18,6 +18,68 @@ QUIET = [
 QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 QUIET += ["--proxy-server=127.0.0.1:9", "--remote-debugging-pipe"]  # whatever asked for something would fail
 
+# What axe's basic rules ask for, as far as pages like ours can break them: a line for each breach.
+RULES = """
+(() => {
+  const said = [];
+  const shown = (e) => e.getClientRects().length > 0;
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const name = (e) => (e.getAttribute("aria-label") || e.textContent || e.title || "").trim();
+  if (!document.documentElement.lang) said.push("no language");
+  if (!document.title) said.push("no title");
+  if (all("h1").length !== 1) said.push("not one h1");
+  if (all("main").length !== 1) said.push("not one main");
+  for (const e of all("img")) {
+    if (!e.alt) said.push("no alt: " + e.src.slice(0, 30));
+    if (!e.naturalWidth) said.push("not loaded: " + e.alt);
+  }
+  for (const e of all("[role=img], button, a, summary")) if (!name(e)) said.push("no name: " + e.outerHTML.slice(0, 80));
+  for (const e of all("input")) if (!(name(e) || e.labels.length)) said.push("no label: " + e.outerHTML);
+  let level = 1;
+  for (const e of all("h1, h2, h3, h4")) {
+    if (e.tagName[1] - level > 1) said.push("heading leaps: " + e.textContent);
+    level = Number(e.tagName[1]);
+  }
+  const ids = all("[id]").map((e) => e.id);
+  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) said.push("id twice: " + id);
+  for (const e of all('a[href^="#"]')) if (!document.getElementById(e.hash.slice(1))) said.push("leads nowhere: " + e);
+  const light = (colour) => {
+    const parts = colour.match(/[0-9.]+/g).map(Number).slice(0, 3).map((v) => v / 255);
+    const linear = parts.map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  };
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const own = getComputedStyle(e).backgroundColor;
+      if (own !== "rgba(0, 0, 0, 0)") return own;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode()); ) {
+    const e = node.parentElement;
+    if (!node.textContent.trim() || !shown(e) || ["SCRIPT", "STYLE"].includes(e.tagName)) continue;
+    const style = getComputedStyle(e);
+    const [one, other] = [light(e.closest("svg") && e.tagName === "text" ? style.fill : style.color), light(ground(e))];
+    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (contrast < 4.5) said.push(`contrast ${contrast.toFixed(2)}: ` + node.textContent.trim().slice(0, 40));
+  }
+  if (document.documentElement.scrollWidth > innerWidth) said.push("wider than the window");
+  for (const text of all("svg text").filter(shown)) {
+    const [own, picture] = [text, text.closest("svg")].map((e) => e.getBoundingClientRect());
+    if (own.left < picture.left || own.right > picture.right || own.top < picture.top || own.bottom > picture.bottom)
+      said.push("cut off: " + text.textContent);
+    for (const other of text.closest("svg").querySelectorAll("text.name")) {
+      const its = other.getBoundingClientRect();
+      const aside = own.left >= its.right || its.left >= own.right;
+      if (other !== text && !aside && own.top < its.bottom - 2 && its.top < own.bottom - 2)
+        said.push("written over: " + text.textContent);
+    }
+  }
+  return said;
+})()
+"""
+
 
 class Browser:
     """Chromium without a window, steered over a pipe; `events` is what the page open in it has told."""
@@ -61,7 +123,7 @@ class Browser:
             self.events.append(answer)
         return answer
 
-    def open(self, path, width=1280, height=900, dark=False):
+    def open(self, page, width=1280, height=900, dark=False):
         self(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -72,7 +134,7 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
-        self("Page.navigate", url=path.as_uri())
+        self("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._read()
 
@@ -91,8 +153,8 @@ class Browser:
         for kind in ("rawKeyDown", "keyUp"):
             self("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code)
 
-    def complaints(self):
-        """Errors of any kind, and what was asked for beyond the page itself."""
+    def complaints(self, server="data:"):
+        """Errors of any kind, and what was asked for beyond the page itself and the server that it comes from."""
         told = [
             e for e in self.events if e["method"] in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled")
         ]
@@ -101,7 +163,7 @@ class Browser:
         urls = [
             e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"
         ]
-        return told + [url[:200] for url in urls if not url.startswith(("file:", "data:"))]
+        return told + [url[:200] for url in urls if not url.startswith(("file:", "data:", server))]
 
     def close(self):
         self.input.close()
@@ -119,3 +181,9 @@ def browser(tmp_path_factory):
     opened = Browser(program, tmp_path_factory.mktemp("profile"))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def rules():
+    """A script that names each breach of the basic rules of accessibility."""
+    return RULES

@@ -7,67 +7,6 @@ from davis_exp.cli import main
 from davis_exp.data.sources import open_source
 from davis_exp.results.artifact import ResultsWriter
 
-# What axe's basic rules ask for, as far as pages like ours can break them: a line for each breach.
-RULES = """
-(() => {
-  const said = [];
-  const shown = (e) => e.getClientRects().length > 0;
-  const all = (selector) => [...document.querySelectorAll(selector)];
-  const name = (e) => (e.getAttribute("aria-label") || e.textContent || e.title || "").trim();
-  if (!document.documentElement.lang) said.push("no language");
-  if (!document.title) said.push("no title");
-  if (all("h1").length !== 1) said.push("not one h1");
-  if (all("main").length !== 1) said.push("not one main");
-  for (const e of all("img")) {
-    if (!e.alt) said.push("no alt: " + e.src.slice(0, 30));
-    if (!e.naturalWidth) said.push("not loaded: " + e.alt);
-  }
-  for (const e of all("[role=img], button, a, summary")) if (!name(e)) said.push("no name: " + e.outerHTML.slice(0, 80));
-  for (const e of all("input")) if (!(name(e) || e.labels.length)) said.push("no label: " + e.outerHTML);
-  let level = 1;
-  for (const e of all("h1, h2, h3, h4")) {
-    if (e.tagName[1] - level > 1) said.push("heading leaps: " + e.textContent);
-    level = Number(e.tagName[1]);
-  }
-  const ids = all("[id]").map((e) => e.id);
-  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) said.push("id twice: " + id);
-  for (const e of all('a[href^="#"]')) if (!document.getElementById(e.hash.slice(1))) said.push("leads nowhere: " + e);
-  const light = (colour) => {
-    const parts = colour.match(/[0-9.]+/g).map(Number).slice(0, 3).map((v) => v / 255);
-    const linear = parts.map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
-  };
-  const ground = (e) => {
-    for (; e; e = e.parentElement) {
-      const own = getComputedStyle(e).backgroundColor;
-      if (own !== "rgba(0, 0, 0, 0)") return own;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  for (let node; (node = walker.nextNode()); ) {
-    const e = node.parentElement;
-    if (!node.textContent.trim() || !shown(e) || ["SCRIPT", "STYLE"].includes(e.tagName)) continue;
-    const style = getComputedStyle(e);
-    const [one, other] = [light(e.closest("svg") && e.tagName === "text" ? style.fill : style.color), light(ground(e))];
-    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-    if (contrast < 4.5) said.push(`contrast ${contrast.toFixed(2)}: ` + node.textContent.trim().slice(0, 40));
-  }
-  if (document.documentElement.scrollWidth > innerWidth) said.push("wider than the window");
-  for (const text of all("svg text").filter(shown)) {
-    const [own, picture] = [text, text.closest("svg")].map((e) => e.getBoundingClientRect());
-    if (own.left < picture.left || own.right > picture.right || own.top < picture.top || own.bottom > picture.bottom)
-      said.push("cut off: " + text.textContent);
-    for (const other of text.closest("svg").querySelectorAll("text.name")) {
-      const its = other.getBoundingClientRect();
-      const aside = own.left >= its.right || its.left >= own.right;
-      if (other !== text && !aside && own.top < its.bottom - 2 && its.top < own.bottom - 2)
-        said.push("written over: " + text.textContent);
-    }
-  }
-  return said;
-})()
-"""
 SETTLED = '[...document.querySelectorAll("canvas")].every((c) => c.dataset.shown)'
 DATA = """(() => { const c = document.querySelector("canvas");
   return c.getContext("2d").getImageData(0, 0, c.width, c.height).data; })()"""
@@ -96,12 +35,12 @@ def page(request, make_results, truth, tmp_path):
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_it_opens_quietly_and_keeps_the_basic_rules(browser, page, width, dark):
+def test_it_opens_quietly_and_keeps_the_basic_rules(browser, page, rules, width, dark):
     browser.open(
         page, width=width, height=6000, dark=dark
     )  # all of it is in sight, so that every player starts
     browser.until(SETTLED)
-    assert browser.run(RULES) == []
+    assert browser.run(rules) == []
     assert browser.complaints() == []
     ground = browser.run("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 200) == dark
@@ -196,12 +135,12 @@ def long_names(make_results, truth, tmp_path):
 
 
 @pytest.mark.parametrize("width", [1200, 390])
-def test_long_names_of_two_runs_are_whole(browser, long_names, truth, tmp_path, width):
+def test_long_names_of_two_runs_are_whole(browser, rules, long_names, truth, tmp_path, width):
     made = tmp_path / "page.html"
     assert main(["compare", *long_names[1:3], "--truth", str(truth), "--html", str(made)]) == 0
     browser.open(made, width=width, height=6000)
     browser.until(SETTLED)
-    assert browser.run(RULES) == []
+    assert browser.run(rules) == []
     legends = browser.run(
         """[...document.querySelectorAll("div.chart svg")].map(
              (svg) => [...svg.querySelectorAll("text.name")].map((text) => text.textContent).join(""))"""
@@ -210,13 +149,15 @@ def test_long_names_of_two_runs_are_whole(browser, long_names, truth, tmp_path, 
 
 
 @pytest.mark.parametrize("width", [1200, 390])
-def test_the_table_of_several_runs_has_headings_of_several_lines(browser, long_names, truth, tmp_path, width):
+def test_the_table_of_several_runs_has_headings_of_several_lines(
+    browser, rules, long_names, truth, tmp_path, width
+):
     made, (run, *others) = tmp_path / "page.html", long_names
     against = [word for other in others for word in ("--against", other)]
     assert main(["report", run, *against, "--truth", str(truth), "-o", str(made)]) == 0
     browser.open(made, width=width, height=6000)
     browser.until(SETTLED)
-    assert browser.run(RULES) == []  # the page is no wider than the window
+    assert browser.run(rules) == []  # the page is no wider than the window
     inside, box, *headings = browser.run(
         """(() => { const table = document.querySelector("#by-sequence table");
           const wide = [...table.querySelectorAll("th.named")].map((th) => th.getBoundingClientRect().width);
@@ -234,7 +175,7 @@ def test_the_table_of_several_runs_has_headings_of_several_lines(browser, long_n
 
 
 @pytest.mark.slow
-def test_six_real_sequences_fit_into_a_page(browser, davis_root, tmp_path):
+def test_six_real_sequences_fit_into_a_page(browser, rules, davis_root, tmp_path):
     sequences = open_source(davis_root).sequences("test")
     rng = np.random.default_rng(0)
     with ResultsWriter(tmp_path / "results") as writer:
@@ -248,6 +189,6 @@ def test_six_real_sequences_fit_into_a_page(browser, davis_root, tmp_path):
     assert page.stat().st_size < 15_000_000
     browser.open(page, height=9000)
     browser.until(SETTLED)
-    assert browser.run(RULES) == []
+    assert browser.run(rules) == []
     assert browser.complaints() == []
     assert browser.run('document.querySelectorAll("article img").length') == 6 * 6
