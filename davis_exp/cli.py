@@ -83,6 +83,11 @@ COMMANDS = {
         "a self-contained HTML page about a run or results",
         "davis-exp report runs/default/2025-01-31_12-00-00",
     ),
+    "results": Command(
+        "davis_exp.commands.results",
+        "the masks of any framework → a valid artifact",
+        "davis-exp results make my_masks --data ../davis --nparams 3400000",
+    ),
     "submit": Command(
         "davis_exp.commands.submit", "send results to W&B, as the contest asks", "davis-exp submit results"
     ),

@@ -5,6 +5,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Sequence as List
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Results:
         frames: id of each index ("blackswan/00000"), in index order; None if the results do not say.
         metadata: what metadata.json holds; empty for a plain folder.
         plain: whether this is a plain folder, whose frames are known by name only.
+        soft: whether a plain folder's greys are confidences, whatever they look like.
         defects: what is wrong with paths.json and metadata.json, one sentence each.
     """
 
@@ -47,6 +49,7 @@ class Results:
         self.paths: dict[int, str] = {}
         self.frames: list[str] | None = None
         self.metadata: dict[str, Any] = {}
+        self.soft = False
         names = {name for name in storage.names() if not hidden(name)}
         self.files = frozenset(names)
         jpegs = sorted(name for name in names if name.lower().endswith((".jpg", ".jpeg")))
@@ -80,6 +83,20 @@ class Results:
             raise BadInput(f"{path}: {results.defects[0]}{more}")
         return results
 
+    @classmethod
+    def of_masks(cls, path: Path) -> "Results":
+        """Masks of any program: a plain folder, or one of masks alone, each of the index that its name ends in.
+
+        Raises BadInput if there are none; other defects stay in `defects`.
+        """
+        masks = cls.open(path, strict=False)
+        if PATHS in masks.files:
+            raise BadInput(f"{path} holds results already: see what is wrong with them by davis-exp check")
+        if not masks.plain and not any(name.lower().endswith((".jpg", ".jpeg")) for name in masks.files):
+            masks.plain, masks.defects = True, []
+            masks._read_numbers()
+        return masks
+
     def header(self, index: int) -> png.Header:
         """Header of a frame's file. Raises BadInput naming the file, in a submission also if it is not 8-bit grey."""
         name = quoted(self.paths[index])
@@ -102,6 +119,12 @@ class Results:
             return np.where(values, np.uint8(255), np.uint8(0))
         return (values if full == 255 else values // 257).astype(np.uint8, copy=False)
 
+    def marked(self, index: int, reader: MaskReader) -> np.ndarray:
+        """As `confidence`, 0 or 255, where the user says what marks the object."""
+        name = quoted(self.paths[index])
+        with decoded(self._bytes(index, png.MAX_BYTES), Path(name), "mask") as image:
+            return reader.of(image, name).inside * np.uint8(255)
+
     def _stored(self, index: int) -> np.ndarray:
         """What a frame's file of a plain folder holds, (H, W): bool where it has no greys, else 8 or 16 bits."""
         name, data = quoted(self.paths[index]), self._bytes(index, png.MAX_BYTES)
@@ -120,14 +143,17 @@ class Results:
 
         All files decide together, since a single one may have nothing that is bright.
         """
+        if self.soft:
+            return {False: 255, True: 65535}
         highest = {False: 0, True: 0}
         enough = {False: IDS - 1, True: 255}
-        deep = {index: self.header(index).depth == 16 for index in self.paths}
-        for index, kind in deep.items():
-            if highest[kind] <= enough[kind]:
-                values = self._stored(index)
-                if values.dtype != bool:
-                    highest[kind] = max(highest[kind], int(values.max(initial=0)))
+        for index in self.paths:
+            with suppress(BadInput):  # what is wrong with a file is said when it is asked for
+                kind = self.header(index).depth == 16
+                if highest[kind] <= enough[kind]:
+                    values = self._stored(index)
+                    if values.dtype != bool:
+                        highest[kind] = max(highest[kind], int(values.max(initial=0)))
         most = max(highest.values())
         if 1 < most < IDS:
             log.warning("%s: no mask holds more than %d: taken for numbers of objects", self.path, most)
@@ -154,6 +180,19 @@ class Results:
                 )
             files.setdefault(frame, name)
         self.paths, self.frames = dict(enumerate(files.values())), list(files)
+
+    def _read_numbers(self) -> None:
+        """The frames of a folder without sequences, by the data set's index."""
+        for name in sorted((name for name in self.files if re.fullmatch(r"[^/]+\.png", name)), key=natural):
+            number = re.search(r"[0-9]{1,9}(?=\.png$)", name)
+            if number is None:
+                self.defects.append(f"{quoted(name)} ends in no number: name masks 00000.png, 00001.png …")
+            elif (other := self.paths.setdefault(int(number[0]), name)) != name:
+                self.defects.append(f"{quoted(name)} and {quoted(other)} are both number {int(number[0])}")
+        if not self.paths and not self.defects:
+            raise BadInput(
+                f"{self.path} holds no masks: name them <sequence>/<frame>.png, or by the data set's index, 00000.png …"
+            )
 
     def _read_paths(self) -> None:
         content = self._json(PATHS)
