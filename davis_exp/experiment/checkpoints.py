@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from davis_exp import zoo
+from davis_exp import config, zoo
 from davis_exp.config import parts
 from davis_exp.experiment import build
 from davis_exp.utils import given
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BEST = "a run's checkpoints/best.ckpt"  # what to give where something else was given
 MEMBERS = 200_000  # files in the archive that a checkpoint is: one a tensor
 INDEX = 2**26  # bytes of the one that says what is where
+KERAS = ".keras"  # a model that Keras saved
 
 
 def read(path: str | Path, allow: Collection[str] = ()) -> dict[str, Any]:
@@ -73,6 +74,8 @@ def _read(path: Path) -> Any:
     if not path.exists():
         raise BadInput(f"checkpoint: no file {given.shown(path)}; give {BEST}{_shipped()}")
     with given.open_file(path) as file:
+        if str(path).endswith(KERAS):
+            return _keras(path)
         if zoo.is_model_file(path):
             state, about = zoo.read(path)
             return {**about, "state_dict": {f"model.{name}": value for name, value in state.items()}}
@@ -95,6 +98,26 @@ def _read(path: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # which speaks of pickles, and of how to run what is in them
             raise BadInput(none) from error
+
+
+def _keras(path: Path) -> dict[str, Any]:
+    """The model in a .keras file as a checkpoint: run as it is, a frame at a time, at the frames' own size."""
+    from davis_exp.models.keras import file
+    from davis_exp.models.keras.segmenter import KerasSegmenter
+
+    try:
+        described = file.architecture_of(path)
+        model = KerasSegmenter(architecture=described, weights=str(path))
+        model.load_weights()
+    except ValueError as error:
+        raise BadInput(f"checkpoint: {given.shown(path)}: {error}") from error
+    composed = {
+        "name": path.stem,
+        "model": config.option("model", "keras") | {"factory": None, "architecture": described},
+        "budget": config.option("budget", "contest"),
+        "inference": config.option("", "_experiment")["inference"] | {"window": 1, "stride": 1},
+    }
+    return {"config": composed, "state_dict": {f"model.{name}": v for name, v in model.state_dict().items()}}
 
 
 def _check_state(state: Any, name: str) -> None:
