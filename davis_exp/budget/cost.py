@@ -23,12 +23,16 @@ FRAME = (480, 854)
 
 @dataclass(frozen=True)
 class PartCost:
-    """One part's numbers of parameters and buffer elements, and its FLOPs per output frame if counted."""
+    """One part's numbers of parameters and buffer elements, and its FLOPs per output frame if counted.
+
+    Of the parameters, `statistics` are moving statistics of a Keras model, which Keras' own count has among them.
+    """
 
     name: str
     parameters: int
     buffers: int
     flops: int | None = None
+    statistics: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,13 @@ class Cost:
 
     @property
     def parameters(self) -> int:
-        """Unique parameters, trainable or not: what a budget limits."""
+        """Unique parameters, trainable or not, Keras models' by their own count: what a budget limits."""
         return sum(part.parameters for part in self.parts)
+
+    @property
+    def statistics(self) -> int:
+        """Of the parameters, those that Keras' own count alone has among them."""
+        return sum(part.statistics for part in self.parts)
 
     @property
     def buffers(self) -> int:
@@ -65,7 +74,10 @@ class Cost:
             **totals,
             "activations": self.activations,
             "size": list(self.size),
-            "parts": [asdict(part) for part in self.parts],
+            "parts": [
+                {key: value for key, value in asdict(part).items() if value or key != "statistics"}
+                for part in self.parts
+            ],
         }
 
     def table(self) -> str:
@@ -80,7 +92,16 @@ class Cost:
         lines = ["  ".join([first.ljust(name), *map(str.rjust, others, numbers)]) for first, *others in rows]
         if self.activations is not None:
             lines.append(f"peak activations of a call: {self.activations / 2**20:,.0f} MB")
+        if self.statistics:
+            lines.append(self.both_counts())
         return "\n".join(lines)
+
+    def both_counts(self) -> str:
+        """How many parameters there are by either framework's count, in a sentence."""
+        return (
+            f"by Keras' count, with {self.statistics:,} moving statistics, {self.parameters:,} parameters, which is held "
+            f"against the limit; by torch's {self.parameters - self.statistics:,}"
+        )
 
 
 def count(model: nn.Module, flops: Mapping[str, int] | None = None) -> tuple[PartCost, ...]:
@@ -90,16 +111,21 @@ def count(model: nn.Module, flops: Mapping[str, int] | None = None) -> tuple[Par
     each part by its name, where they are known.
     """
     seen: set[Tensor] = set()  # tensors hash by identity
+    nets: set[nn.Module] = set()
 
     def unseen(tensors: Iterator[Tensor]) -> int:
         new = [tensor for tensor in tensors if tensor not in seen]
         seen.update(new)
         return sum(tensor.numel() for tensor in new)
 
-    rows = [
-        PartCost(name, unseen(part.parameters()), unseen(part.buffers()), flops[name] if flops else None)
-        for name, part in _parts(model)
-    ]
+    def row(name: str, part: nn.Module) -> PartCost:
+        fresh = {module for module in part.modules() if module not in nets}
+        nets.update(fresh)
+        statistics = sum(getattr(module, "moving_statistics", 0) for module in fresh)
+        parameters = unseen(part.parameters()) + statistics
+        return PartCost(name, parameters, unseen(part.buffers()), flops[name] if flops else None, statistics)
+
+    rows = [row(name, part) for name, part in _parts(model)]
     rest = rows[-1]
     return tuple(rows if rest.parameters or rest.buffers or rest.flops or len(rows) == 1 else rows[:-1])
 
@@ -186,7 +212,7 @@ def guard(model: Cost | nn.Module, limit: int | None) -> None:
     if limit is not None and cost.parameters > limit:
         raise OverBudget(
             f"over budget by {cost.parameters - limit:,}: the model has {cost.parameters:,} parameters, "
-            f"budget.limit is {limit:,}",
+            f"budget.limit is {limit:,}{f' ({cost.both_counts()})' if cost.statistics else ''}",
             cost.table(),
             cost.parameters,
             cost.flops,

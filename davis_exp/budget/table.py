@@ -8,12 +8,25 @@ from davis_exp.utils.terminal import rich_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-GROUPS = ("experiment", "encoder", "flow", "temporal", "decoder", "loss", "optimizer", "scheduler", "data")
+GROUPS = (
+    "experiment",
+    "model",
+    "encoder",
+    "flow",
+    "temporal",
+    "decoder",
+    "loss",
+    "optimizer",
+    "scheduler",
+    "data",
+)
 
 
 def composition(choices: Mapping[str, str]) -> str:
     """What a run is composed of, in a line; "" where that is not known."""
-    told = {group: choices.get(group, "None") for group in GROUPS}
+    whole = choices.get("model", "composed") != "composed"
+    left_out = ("encoder", "temporal", "decoder") if whole else ("model",)
+    told = {group: choices.get(group, "None") for group in GROUPS if group not in left_out}
     return ", ".join(f"{group} {option}" for group, option in told.items() if option not in ("None", "none"))
 
 

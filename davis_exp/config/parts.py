@@ -118,9 +118,10 @@ def _check_node(
             where = f"{key}.{child_key}"
             if LOADING.fullmatch(child_key) and child is not None:
                 raise BadInput(f"{name}: {where} is not for a file to set")
-            if child_key == "factory" and child is not None and child not in allow:
-                if not isinstance(child, str) or not FACTORY.fullmatch(child):
-                    raise BadInput(f"{name}: {where} is {quoted(child)}; {_if_yours(child)}")
+            if child_key == "factory" and not (
+                child is None or child in allow or FACTORY.fullmatch(str(child))
+            ):
+                raise BadInput(f"{name}: {where} is {quoted(child)}; {_if_yours(child)}")
             _check_node(child, where, name, below, below, allow)
     elif isinstance(node, int | float) and not isinstance(node, bool):
         largest = max(LARGEST.get(group, USUAL) for group in own)

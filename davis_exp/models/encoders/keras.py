@@ -1,6 +1,5 @@
 """Encoders made of Keras models: the applications that come with it, and the user's own."""
 
-import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from davis_exp.models.levels import Levels
 from davis_exp.utils.errors import brief
 
 PROBED = (512, 512)  # (H, W) of the image by which strides are told
-WITHOUT_HEAD = {"weights": None, "include_top": False, "input_shape": (None, None, 3)}
+WITHOUT_HEAD = {"include_top": False, "input_shape": (None, None, 3)}
 SKIPPED = ("InputLayer", "ZeroPadding2D")  # layers that are no features
 
 
@@ -51,7 +50,7 @@ class KerasEncoder(FrameEncoder):
     ) -> None:
         made_by = backend.function(factory)
         self._factory, self._layers = factory, layers
-        self._options = {k: v for k, v in WITHOUT_HEAD.items() if k in _parameters(made_by)} | options
+        self._options = {k: v for k, v in WITHOUT_HEAD.items() if k in backend.parameters(made_by)} | options
         net = KerasNet(self._make)
         size = net.own_size or PROBED
         found = shapes(net.graph, size)
@@ -87,29 +86,22 @@ class KerasEncoder(FrameEncoder):
             outputs = _outputs(model, self._layers)
         except (ValueError, AttributeError, RuntimeError) as error:
             raise ValueError(f"layers: {brief(error)}") from error
-        return backend.keras().Model(model.inputs, outputs)
-
-
-def _parameters(function: Callable[..., Any]) -> Any:
-    try:
-        return inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a builtin
-        return ()
+        return backend.keras().Model(model.inputs[0], outputs)
 
 
 def _outputs(model: Any, names: Sequence[str] | None) -> list[Any]:
     """The outputs that are the levels. Raises ValueError for a name of no layer, and whatever Keras does."""
-    if not getattr(model, "inputs", None):
-        raise ValueError("make the model of inputs and outputs (keras.Model(inputs, outputs))")
+    if len(getattr(model, "inputs", None) or ()) != 1:
+        raise ValueError("make the model of one input and its outputs (keras.Model(image, outputs))")
     if names is not None:
         return [model.get_layer(name).output for name in names]
     if len(model.outputs) > 1:
         return list(model.outputs)
     maps = [layer.output for layer in model.layers if type(layer).__name__ not in SKIPPED and _is_map(layer)]
-    _, *own, _ = model.input_shape
-    size = tuple(side or probed for side, probed in zip(own, PROBED, strict=True))
+    _, h, w, _ = model.input_shape
+    size = h or PROBED[0], w or PROBED[1]
     last: dict[int, Any] = {}
-    for made, shape in zip(maps, shapes(backend.keras().Model(model.inputs, maps), size), strict=True):
+    for made, shape in zip(maps, shapes(backend.keras().Model(model.inputs[0], maps), size), strict=True):
         last[round(math.log2(size[0] / shape[2]))] = made
     return [last[step] for step in sorted(last) if step > 0] or [model.outputs[0]]
 
@@ -132,7 +124,7 @@ def _statistics(function: Callable[..., Any]) -> tuple[tuple[float, ...], tuple[
     if preprocess is None:
         return (0.0,) * 3, (1.0,) * 3, False
     black = preprocess(np.zeros((1, 1, 1, 3), np.float32)).reshape(3)
-    red = preprocess(np.float32([[[[255, 0, 0]]]])).reshape(3)
+    red = preprocess(np.array([[[[255, 0, 0]]]], np.float32)).reshape(3)
     white = preprocess(np.full((1, 1, 1, 3), 255, np.float32)).reshape(3)
     reverse = bool(red[0] == black[0])  # red is not the first
     mean, std = -black / (white - black), 1 / (white - black)

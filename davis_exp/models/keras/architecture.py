@@ -48,9 +48,9 @@ def check(text: str) -> dict[str, Any]:
     described = given.parse_json(text, "architecture")
     layers = 0
     for node in _nodes(described):
-        if isinstance(node, int | float) and not given.number(node, -LARGEST, LARGEST):
-            if not isinstance(node, bool):
-                raise ValueError(f"architecture: {quoted(node)} is more than a layer can have")
+        numeral = isinstance(node, int | float) and not isinstance(node, bool)
+        if numeral and not given.number(node, -LARGEST, LARGEST):
+            raise ValueError(f"architecture: {quoted(node)} is more than a layer can have")
         if not isinstance(node, dict) or not node.keys() & {"class_name", "module", "registered_name"}:
             continue
         name, module = node.get("class_name"), node.get("module")

@@ -1,10 +1,11 @@
 """Keras 3 on torch: imported here, and nowhere before it is asked for."""
 
 import importlib
+import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from davis_exp.utils.errors import brief
@@ -43,10 +44,20 @@ def function(name: str) -> Callable[..., Any]:
     return found
 
 
-def call(name: str, options: dict[str, Any]) -> Any:
-    """The Keras model that a factory makes with `options`. Raises ValueError."""
+def parameters(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """What a function can be given, by name."""
     try:
-        model = function(name)(**options)
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a builtin
+        return {}
+
+
+def call(name: str, options: dict[str, Any]) -> Any:
+    """The Keras model that a factory makes with `options`: without weights, unless these ask for some. Raises ValueError."""
+    make = function(name)
+    own = {"weights": None} if "weights" in parameters(make) else {}  # applications fetch them else
+    try:
+        model = make(**own | options)
     except ValueError:
         raise
     except Exception as error:

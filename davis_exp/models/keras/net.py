@@ -1,7 +1,7 @@
 """A Keras model as a module of torch's, whose weights are its own."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -55,6 +55,12 @@ class KerasNet(nn.Module):
         learnt = {
             id(variable) for layer in model._flatten_layers() for variable in layer._trainable_variables
         }
+        unseeded = {
+            id(generator.state)
+            for layer in model._flatten_layers()
+            for generator in getattr(layer, "_seed_generators", ())
+            if generator._initial_seed is None
+        }
         counted = {id(variable) for variable in model.weights}
         self._names: list[str] = []
         self.moving_statistics = 0
@@ -63,6 +69,8 @@ class KerasNet(nn.Module):
             name = f"{i:04d}_{re.sub(r'(_?[0-9]+$)|[^a-z_]', '', variable.name)}"
             self._names.append(name)
             value = variable.value.detach()
+            if id(variable) in unseeded:  # which Keras draws anew in each process
+                value = torch.tensor([i, 0], dtype=value.dtype)
             if id(variable) in learnt:
                 if empty:
                     value = torch.zeros((), dtype=value.dtype).expand(value.shape)
@@ -81,11 +89,18 @@ class KerasNet(nn.Module):
         _, h, w, _ = self.graph.input_shape
         return None if h is None or w is None else (h, w)
 
+    def to_keras(self) -> Any:
+        """The Keras model, with the weights as they are now."""
+        with torch.no_grad(), keras().device("cpu"):
+            for variable, name in zip(self._kept.variables, self._names, strict=True):
+                variable.assign(
+                    self.get_parameter(name) if name in self._parameters else self.get_buffer(name)
+                )
+        return self.graph
+
     def forward(self, images: Tensor) -> list[Tensor]:
         weights = [self._parameters.get(name, self._buffers.get(name)) for name in self._names]
-        maps, after = run(
-            self.graph, images, list(zip(self._kept.variables, weights, strict=True)), self.training
-        )
+        maps, after = run(self.graph, images, zip(self._kept.variables, weights, strict=True), self.training)
         if self.training:
             with torch.no_grad():
                 for variable, weight in zip(self._kept.variables, weights, strict=True):
@@ -95,14 +110,16 @@ class KerasNet(nn.Module):
 
 
 def run(
-    model: Any, images: Tensor, weights: list[tuple[Any, Any]] = [], training: bool = False
+    model: Any, images: Tensor, weights: Iterable[tuple[Any, Any]] = (), training: bool = False
 ) -> tuple[list[Tensor], Callable[[Any], Any]]:
     """A Keras model on images (N, 3, H, W), with these values for its variables.
 
     Returns its outputs, (N, C, h, w) each, and what tells a variable's value afterwards.
     """
     k = keras()
-    with k.device(str(images.device)), k.StatelessScope(state_mapping=weights) as scope:
+    # "meta" itself is where Keras traces symbols, for which several of its operations fail with tensors.
+    device = "meta:0" if images.is_meta else str(images.device)
+    with k.device(device), k.StatelessScope(state_mapping=weights) as scope:
         made = model(images.permute(0, 2, 3, 1), training=training)
     made = list(made) if isinstance(made, list | tuple) else [made]
     return [
@@ -113,5 +130,6 @@ def run(
 def shapes(model: Any, size: tuple[int, int]) -> list[tuple[int, ...]]:
     """The shapes of a Keras model's outputs for one image (H, W), channels first, without arithmetic."""
     with torch.no_grad():
-        made, _ = run(model, torch.empty(1, 3, *size, device="meta"))
+        weights = [(variable, variable.value.to("meta")) for variable in model.variables]
+        made, _ = run(model, torch.empty(1, 3, *size, device="meta"), weights)
     return [tuple(value.shape) for value in made]

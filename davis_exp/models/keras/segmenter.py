@@ -123,7 +123,8 @@ def _ends_in_logits(model: Any) -> bool:
     name = getattr(getattr(model.layers[-1], "activation", None), "__name__", "none")
     if name not in ("sigmoid", "linear", "none"):
         raise ValueError(
-            f"output: the last layer ends in {name}; say whether that is probabilities or logits (auto knows sigmoid and linear)"
+            f"output: the last layer ends in {name}; say whether that is probabilities or logits (auto knows sigmoid and "
+            "linear)"
         )
     return name != "sigmoid"
 
