@@ -21,6 +21,7 @@ BEST = "a run's checkpoints/best.ckpt"  # what to give where something else was 
 MEMBERS = 200_000  # files in the archive that a checkpoint is: one a tensor
 INDEX = 2**26  # bytes of the one that says what is where
 KERAS = ".keras"  # a model that Keras saved
+ACTIVATIONS = 2**31  # bytes that such a model may hold at once for a frame of DAVIS
 
 
 def read(path: str | Path, allow: Collection[str] = ()) -> dict[str, Any]:
@@ -102,19 +103,23 @@ def _read(path: Path) -> Any:
 
 def _keras(path: Path) -> dict[str, Any]:
     """The model in a .keras file as a checkpoint: run as it is, a frame at a time, at the frames' own size."""
+    from davis_exp import budget
     from davis_exp.models.keras import file
     from davis_exp.models.keras.segmenter import KerasSegmenter
 
     try:
         described = file.architecture_of(path)
         model = KerasSegmenter(architecture=described, weights=str(path))
+        if (budget.measure(model).activations or ACTIVATIONS + 1) > ACTIVATIONS:
+            raise ValueError(f"to compute one frame it takes more memory than {ACTIVATIONS / 1e9:.1f} GB")
         model.load_weights()
-    except ValueError as error:
+    except (ValueError, BadInput) as error:
         raise BadInput(f"checkpoint: {given.shown(path)}: {error}") from error
     composed = {
         "name": path.stem,
         "model": config.option("model", "keras") | {"factory": None, "architecture": described},
         "budget": config.option("budget", "contest"),
+        "data": {"size": None},
         "inference": config.option("", "_experiment")["inference"] | {"window": 1, "stride": 1},
     }
     return {"config": composed, "state_dict": {f"model.{name}": v for name, v in model.state_dict().items()}}

@@ -26,6 +26,7 @@ TABLE = {
 }
 KNOWN = {(module, name) for module, names in TABLE.items() for name in names.split()}
 TENSOR = "__keras_tensor__"  # how layers are joined
+SHARED = "shared_object_id"  # any number, by which objects are the same one
 
 
 def model(text: str) -> Any:
@@ -77,4 +78,7 @@ def _nodes(value: Any) -> Iterator[Any]:
     while left:
         node = left.pop()
         yield node
-        left.extend(node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
+        if isinstance(node, dict):
+            left.extend(value for key, value in node.items() if key != SHARED)
+        elif isinstance(node, list):
+            left.extend(node)

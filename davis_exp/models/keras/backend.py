@@ -53,7 +53,7 @@ def parameters(function: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def call(name: str, options: dict[str, Any]) -> Any:
-    """The Keras model that a factory makes with `options`: without weights, unless these ask for some. Raises ValueError."""
+    """The Keras model that a factory makes with `options`: without weights unless they ask for some. Raises ValueError."""
     make = function(name)
     own = {"weights": None} if "weights" in parameters(make) else {}  # applications fetch them else
     try:

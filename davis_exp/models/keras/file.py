@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from davis_exp.models.keras import architecture
 from davis_exp.models.keras.backend import keras
-from davis_exp.utils import given
+from davis_exp.utils import given, written
 from davis_exp.utils.errors import BadInput, brief, quoted
 
 SUFFIX = ".keras"
@@ -48,13 +49,20 @@ def architecture_of(path: Path) -> str:
 def load_weights(model: Any, path: str | Path) -> None:
     """Fill a Keras model with the weights in a .keras or .weights.h5 file. Raises ValueError."""
     try:
-        with _weights(Path(path)) as file:
+        with _weights(Path(path)) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong is said below, in a line
             _check_weights(file)
             model.load_weights(file)
     except BadInput as error:
         raise ValueError(str(error)) from error
     except Exception as error:  # Keras' own kinds
         raise ValueError(f"the weights in {given.shown(path)} do not fit: {brief(error)}") from error
+
+
+def save(model: Any, path: Path) -> None:
+    """Write a Keras model as a .keras file, whole or not at all. Raises OSError where it cannot be written."""
+    with written.atomic_file(path) as part:
+        model.save(str(part))
 
 
 @contextlib.contextmanager

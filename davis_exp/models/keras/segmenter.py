@@ -1,6 +1,7 @@
 """A whole Keras model, (H, W, 3) → (H, W, 1), as a segmenter."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,6 +91,16 @@ class KerasSegmenter(nn.Module):
         if not file.is_one(path):
             raise ValueError(f"weights={path}: give a .weights.h5 or .keras file")
         self.net.load_state_dict(KerasNet(lambda: self._make(path)).state_dict())
+
+    def save(self, path: Path) -> None:
+        """Write the model with its weights as a .keras file. Raises ValueError where that would be another model."""
+        if self.mean.any() or (self.std != 1).any():
+            raise ValueError(
+                "mean and std are no part of a .keras file: put a Rescaling layer into the model instead"
+            )
+        if self._logits != _ends_in_logits(self.net.graph):
+            raise ValueError("output: a .keras file says it by the last layer's activation")
+        file.save(self.net.to_keras(), path)
 
     def _make(self, weights: str | None = None) -> Any:
         if self._factory is not None:
