@@ -115,12 +115,14 @@ def _keras(path: Path) -> dict[str, Any]:
         model.load_weights()
     except (ValueError, BadInput) as error:
         raise BadInput(f"checkpoint: {given.shown(path)}: {error}") from error
+    usual = config.option("", "_experiment")
     composed = {
+        **usual,
         "name": path.stem,
         "model": config.option("model", "keras") | {"factory": None, "architecture": described},
         "budget": config.option("budget", "contest"),
         "data": {"size": None},
-        "inference": config.option("", "_experiment")["inference"] | {"window": 1, "stride": 1},
+        "inference": usual["inference"] | {"window": 1, "stride": 1},
     }
     return {"config": composed, "state_dict": {f"model.{name}": v for name, v in model.state_dict().items()}}
 

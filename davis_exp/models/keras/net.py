@@ -14,8 +14,8 @@ from davis_exp.models.keras.backend import keras
 class _Graph:
     """A Keras model, which is the same in every copy: only the order of its layers is taken from it."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, make: Callable[[], Any]) -> None:
+        self.model, self.make = model, make
         measured = {id(variable) for variable in getattr(model, "metrics_variables", ())}
         self.variables = [variable for variable in model.variables if id(variable) not in measured]
 
@@ -34,7 +34,7 @@ class KerasNet(nn.Module):
         make: makes the Keras model, which takes (N, H, W, 3).
 
     Attributes:
-        graph: the Keras model. Its own weights are not kept up to date.
+        graph: the Keras model. Its own weights are not those of the module: `to_keras`.
         moving_statistics: how many numbers Keras counts as parameters that are buffers here.
 
     Raises:
@@ -51,7 +51,7 @@ class KerasNet(nn.Module):
         shape = getattr(model, "input_shape", None)
         if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] != 3:
             raise ValueError(f"a model of images (N, H, W, 3) is needed, this one takes {shape}")
-        self._kept = _Graph(model)
+        self._kept = _Graph(model, make)
         learnt = {
             id(variable) for layer in model._flatten_layers() for variable in layer._trainable_variables
         }
@@ -90,13 +90,14 @@ class KerasNet(nn.Module):
         return None if h is None or w is None else (h, w)
 
     def to_keras(self) -> Any:
-        """The Keras model, with the weights as they are now."""
+        """The Keras model made anew, with the weights as they are now."""
         with torch.no_grad(), keras().device("cpu"):
-            for variable, name in zip(self._kept.variables, self._names, strict=True):
+            graph = _Graph(self._kept.make(), self._kept.make)
+            for variable, name in zip(graph.variables, self._names, strict=True):
                 variable.assign(
                     self.get_parameter(name) if name in self._parameters else self.get_buffer(name)
                 )
-        return self.graph
+        return graph.model
 
     def forward(self, images: Tensor) -> list[Tensor]:
         weights = [self._parameters.get(name, self._buffers.get(name)) for name in self._names]
