@@ -21,7 +21,7 @@ BEST = "a run's checkpoints/best.ckpt"  # what to give where something else was 
 MEMBERS = 200_000  # files in the archive that a checkpoint is: one a tensor
 INDEX = 2**26  # bytes of the one that says what is where
 KERAS = ".keras"  # a model that Keras saved
-ACTIVATIONS = 2**31  # bytes that such a model may hold at once for a frame of DAVIS
+LARGEST_MAPS = 2**31  # bytes that such a model may hold at once for a frame of DAVIS
 
 
 def read(path: str | Path, allow: Collection[str] = ()) -> dict[str, Any]:
@@ -103,15 +103,12 @@ def _read(path: Path) -> Any:
 
 def _keras(path: Path) -> dict[str, Any]:
     """The model in a .keras file as a checkpoint: run as it is, a frame at a time, at the frames' own size."""
-    from davis_exp import budget
     from davis_exp.models.keras import file
     from davis_exp.models.keras.segmenter import KerasSegmenter
 
     try:
         described = file.architecture_of(path)
         model = KerasSegmenter(architecture=described, weights=str(path))
-        if (budget.measure(model).activations or ACTIVATIONS + 1) > ACTIVATIONS:
-            raise ValueError(f"to compute one frame it takes more memory than {ACTIVATIONS / 1e9:.1f} GB")
         model.load_weights()
     except (ValueError, BadInput) as error:
         raise BadInput(f"checkpoint: {given.shown(path)}: {error}") from error
@@ -160,15 +157,20 @@ def restore(checkpoint: dict[str, Any]) -> "nn.Module":
     It is built without memory for weights, and takes over the checkpoint's: a config that asks for more than the
     file has costs nothing. Raises BadInput.
     """
-    from davis_exp.budget import empty_weights
+    from davis_exp import budget
 
     try:
-        with empty_weights():
+        with budget.empty_weights():
             model = build.build_model(OmegaConf.create(checkpoint["config"]))
     except BadInput:
         raise
     except Exception as error:  # parts that are each in order, but do not go together
         raise BadInput(f"checkpoint: its model cannot be built: {brief(error)}") from error
+    if checkpoint["config"]["model"].get("architecture") is not None:  # which may ask for maps of any size
+        if (budget.measure(model).activations or LARGEST_MAPS + 1) > LARGEST_MAPS:
+            raise BadInput(
+                f"checkpoint: its model takes more than {LARGEST_MAPS / 1e9:.1f} GB to compute a frame"
+            )
     fill(model, checkpoint, assign=True)
     return model
 

@@ -248,7 +248,21 @@ def test_maps_that_would_fill_the_memory_are_refused_before_they_are_made(keras,
     image = keras.Input((None, None, 3))
     large = layers.MaxPooling2D(512)(layers.UpSampling2D(512)(layers.Conv2D(1, 1)(image)))
     keras.Model(image, large).save(tmp_path / "large.keras")
-    assert "memory" in refused(tmp_path / "large.keras")
+    assert "to compute a frame" in refused(tmp_path / "large.keras")
+    image = keras.Input((60_000, 60_000, 3))
+    keras.Model(image, layers.Conv2D(1, 1)(image)).save(tmp_path / "wide.keras")
+    assert "60000 x 60000 only" in refused(tmp_path / "wide.keras")
+
+
+def test_what_is_exported_from_one_is_held_to_the_same(saved, tmp_path, refused, monkeypatch):
+    from davis_exp.experiment import checkpoints
+
+    found = checkpoints.read(saved)
+    found["config"]["model"]["architecture"] = found["config"]["model"]["architecture"].replace(
+        '"class_name": "Conv2D"', '"class_name": "Lambda"', 1
+    )
+    monkeypatch.setattr(checkpoints, "read", lambda path: found)
+    assert "keras.layers.Lambda" in refused(tmp_path / "x.safetensors")
 
 
 def test_what_is_no_file_is_refused(tmp_path, refused):

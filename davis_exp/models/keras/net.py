@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from davis_exp.models.empty import building_empty
 from davis_exp.models.keras.backend import keras
 
+LARGEST = 2**11  # pixels along a side of images, where a model takes one size alone
+
 
 class _Graph:
     """A Keras model, which is the same in every copy: only the order of its layers is taken from it."""
@@ -51,6 +53,8 @@ class KerasNet(nn.Module):
         shape = getattr(model, "input_shape", None)
         if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] != 3:
             raise ValueError(f"a model of images (N, H, W, 3) is needed, this one takes {shape}")
+        if max(shape[1] or 0, shape[2] or 0) > LARGEST:
+            raise ValueError(f"it takes images of {shape[1]} x {shape[2]} only, larger than {LARGEST} a side")
         self._kept = _Graph(model, make)
         learnt = {
             id(variable) for layer in model._flatten_layers() for variable in layer._trainable_variables
