@@ -166,11 +166,11 @@ def restore(checkpoint: dict[str, Any]) -> "nn.Module":
         raise
     except Exception as error:  # parts that are each in order, but do not go together
         raise BadInput(f"checkpoint: its model cannot be built: {brief(error)}") from error
-    if checkpoint["config"]["model"].get("architecture") is not None:  # which may ask for maps of any size
-        if (budget.measure(model).activations or LARGEST_MAPS + 1) > LARGEST_MAPS:
-            raise BadInput(
-                f"checkpoint: its model takes more than {LARGEST_MAPS / 1e9:.1f} GB to compute a frame"
-            )
+    described = checkpoint["config"]["model"].get("architecture") is not None  # its maps may be of any size
+    if described and (budget.measure(model).activations or LARGEST_MAPS + 1) > LARGEST_MAPS:
+        raise BadInput(
+            f"checkpoint: its model takes more than {LARGEST_MAPS / 1e9:.1f} GB to compute a frame"
+        )
     fill(model, checkpoint, assign=True)
     return model
 
