@@ -1,5 +1,6 @@
 """Results from masks that any program has written."""
 
+import re
 from collections.abc import Iterator
 from collections.abc import Sequence as List
 from datetime import datetime
@@ -14,8 +15,9 @@ from davis_exp.data.shades import apart
 from davis_exp.metrics.protocols import THRESHOLD
 from davis_exp.results.artifact import Results, ResultsWriter
 from davis_exp.results.matching import check_size
-from davis_exp.results.reader import CUTOUT
+from davis_exp.results.reader import CUTOUT, PATHS
 from davis_exp.utils.errors import BadInput, quoted
+from davis_exp.utils.names import natural
 from davis_exp.utils.parallel import Progress, ordered
 
 PROVENANCE = "made from masks"
@@ -49,7 +51,7 @@ def make(
 
     Raises BadInput for a folder without masks, and where it cannot be told what they mean.
     """
-    given = Results.of_masks(masks)
+    given = _open(masks)
     given.soft = meaning == "soft"
     reader = None if meaning in ("auto", "soft") else MaskReader(meaning, void)
     found = _matched(given, sequences)
@@ -86,6 +88,30 @@ def make(
         now = datetime.now().isoformat(timespec="seconds")
         writer.close({**metadata, "provenance": PROVENANCE, "created": now})
     return []
+
+
+def _open(path: Path) -> Results:
+    """Masks of any program: a plain folder, or one of masks alone, each of the index that its name ends in.
+
+    Raises BadInput if there are none; other defects stay in `defects`.
+    """
+    masks = Results.open(path, strict=False)
+    if PATHS in masks.files:
+        raise BadInput(f"{path} holds results already: see what is wrong with them by davis-exp check")
+    if masks.plain or any(name.lower().endswith((".jpg", ".jpeg")) for name in masks.files):
+        return masks
+    masks.plain, masks.defects = True, []
+    for name in sorted((name for name in masks.files if re.fullmatch(r"[^/]+\.png", name)), key=natural):
+        number = re.search(r"[0-9]{1,9}(?=\.png$)", name)
+        if number is None:
+            masks.defects.append(f"{quoted(name)} ends in no number: name masks 00000.png, 00001.png …")
+        elif (other := masks.paths.setdefault(int(number[0]), name)) != name:
+            masks.defects.append(f"{quoted(name)} and {quoted(other)} are both number {int(number[0])}")
+    if not masks.paths and not masks.defects:
+        raise BadInput(
+            f"{path} holds no masks: name them <sequence>/<frame>.png, or by the data set's index, 00000.png …"
+        )
+    return masks
 
 
 def _matched(masks: Results, sequences: List[Sequence]) -> dict[int, int]:

@@ -83,20 +83,6 @@ class Results:
             raise BadInput(f"{path}: {results.defects[0]}{more}")
         return results
 
-    @classmethod
-    def of_masks(cls, path: Path) -> "Results":
-        """Masks of any program: a plain folder, or one of masks alone, each of the index that its name ends in.
-
-        Raises BadInput if there are none; other defects stay in `defects`.
-        """
-        masks = cls.open(path, strict=False)
-        if PATHS in masks.files:
-            raise BadInput(f"{path} holds results already: see what is wrong with them by davis-exp check")
-        if not masks.plain and not any(name.lower().endswith((".jpg", ".jpeg")) for name in masks.files):
-            masks.plain, masks.defects = True, []
-            masks._read_numbers()
-        return masks
-
     def header(self, index: int) -> png.Header:
         """Header of a frame's file. Raises BadInput naming the file, in a submission also if it is not 8-bit grey."""
         name = quoted(self.paths[index])
@@ -180,19 +166,6 @@ class Results:
                 )
             files.setdefault(frame, name)
         self.paths, self.frames = dict(enumerate(files.values())), list(files)
-
-    def _read_numbers(self) -> None:
-        """The frames of a folder without sequences, by the data set's index."""
-        for name in sorted((name for name in self.files if re.fullmatch(r"[^/]+\.png", name)), key=natural):
-            number = re.search(r"[0-9]{1,9}(?=\.png$)", name)
-            if number is None:
-                self.defects.append(f"{quoted(name)} ends in no number: name masks 00000.png, 00001.png …")
-            elif (other := self.paths.setdefault(int(number[0]), name)) != name:
-                self.defects.append(f"{quoted(name)} and {quoted(other)} are both number {int(number[0])}")
-        if not self.paths and not self.defects:
-            raise BadInput(
-                f"{self.path} holds no masks: name them <sequence>/<frame>.png, or by the data set's index, 00000.png …"
-            )
 
     def _read_paths(self) -> None:
         content = self._json(PATHS)

@@ -185,3 +185,33 @@ def test_what_is_there_is_kept_and_what_holds_no_masks_is_refused(make, masks, r
     for folder, said in ((results, "holds results already"), (tmp_path / "out", "holds no masks")):
         assert make(folder, "--overwrite") == 2
         assert said in capsys.readouterr().err
+
+
+def test_jpegs_and_names_that_say_no_index_are_refused(make, masks, tmp_path, capsys):
+    folder = masks(flat=True)
+    (folder / "out_0003.png").rename(folder / "third.png")
+    (folder / "out_0004.png").rename(folder / "b_0002.png")
+    assert make(folder) == 2
+    out = capsys.readouterr().out
+    assert "third.png ends in no number" in out
+    assert "both number 2" in out
+    for path in folder.iterdir():
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+    assert make(folder) == 2
+    assert "JPEGs" in capsys.readouterr().out
+
+
+def test_many_damaged_masks_take_no_longer_than_whole_ones(make, masks, tmp_path, capsys, monkeypatch):
+    """A file that cannot be read is read a few times, and not once for each other one."""
+    folder = masks(lambda mask: Image.fromarray(mask * 0))
+    for path in folder.rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:40])
+    reads = []
+    stored = Results._bytes
+    monkeypatch.setattr(
+        Results, "_bytes", lambda self, *how, **more: reads.append(how) or stored(self, *how, **more)
+    )
+    assert make(folder) == 2
+    assert capsys.readouterr().out.count("\n") == 10
+    assert len(reads) <= 5 * 9
