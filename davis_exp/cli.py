@@ -104,6 +104,11 @@ COMMANDS = {
         "all runs and sweeps on one page, while they run",
         "davis-exp board runs multirun",
     ),
+    "results": Command(
+        "davis_exp.commands.results",
+        "the masks of any framework → a valid artifact",
+        "davis-exp results make my_masks --data ../davis --nparams 3400000",
+    ),
     "submit": Command(
         "davis_exp.commands.submit", "send results to W&B, as the contest asks", "davis-exp submit results"
     ),

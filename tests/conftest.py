@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,17 @@ def davis_root(shared: Path) -> Path:
     if not root.is_dir():
         pytest.skip(f"no DAVIS-2016 at {root}")
     return root
+
+
+@pytest.fixture
+def keras(monkeypatch: pytest.MonkeyPatch):
+    """Keras on torch, with tests/keras_models.py importable; a skip where it is not installed."""
+    if find_spec("keras") is None:
+        pytest.skip("Keras is not installed (the extra `keras`)")
+    monkeypatch.syspath_prepend(str(REPO / "tests"))
+    from davis_exp.models.keras import backend
+
+    return backend.keras()
 
 
 @pytest.fixture

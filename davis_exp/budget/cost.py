@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from davis_exp.budget.activations import PeakActivations
 from davis_exp.models.empty import evaluating, run_empty, shapes_of
 from davis_exp.models.segmenter import Context, VideoSegmenter
-from davis_exp.results.composition import cost_table
+from davis_exp.results.composition import both_counts, cost_table
 from davis_exp.utils.errors import OverBudget, brief
 
 log = logging.getLogger(__name__)
@@ -24,12 +24,16 @@ FRAME = (480, 854)
 
 @dataclass(frozen=True)
 class PartCost:
-    """One part's numbers of parameters and buffer elements, and its FLOPs per output frame if counted."""
+    """One part's numbers of parameters and buffer elements, and its FLOPs per output frame if counted.
+
+    Of the parameters, `statistics` are moving statistics of a Keras model, which Keras' own count has among them.
+    """
 
     name: str
     parameters: int
     buffers: int
     flops: int | None = None
+    statistics: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,13 @@ class Cost:
 
     @property
     def parameters(self) -> int:
-        """Unique parameters, trainable or not: what a budget limits."""
+        """Unique parameters, trainable or not, Keras models' by their own count: what a budget limits."""
         return sum(part.parameters for part in self.parts)
+
+    @property
+    def statistics(self) -> int:
+        """Of the parameters, those that Keras' own count alone has among them."""
+        return sum(part.statistics for part in self.parts)
 
     @property
     def buffers(self) -> int:
@@ -66,12 +75,19 @@ class Cost:
             **totals,
             "activations": self.activations,
             "size": list(self.size),
-            "parts": [asdict(part) for part in self.parts],
+            "parts": [
+                {key: value for key, value in asdict(part).items() if value or key != "statistics"}
+                for part in self.parts
+            ],
         }
 
     def table(self) -> str:
         """Plain text, a line per part and one for the total."""
         return str(cost_table(self.to_dict()))
+
+    def both_counts(self) -> str:
+        """How many parameters there are by either framework's count, in a sentence."""
+        return both_counts(self.parameters, self.statistics)
 
 
 def count(model: nn.Module, flops: Mapping[str, int] | None = None) -> tuple[PartCost, ...]:
@@ -81,16 +97,21 @@ def count(model: nn.Module, flops: Mapping[str, int] | None = None) -> tuple[Par
     each part by its name, where they are known.
     """
     seen: set[Tensor] = set()  # tensors hash by identity
+    nets: set[nn.Module] = set()
 
     def unseen(tensors: Iterator[Tensor]) -> int:
         new = [tensor for tensor in tensors if tensor not in seen]
         seen.update(new)
         return sum(tensor.numel() for tensor in new)
 
-    rows = [
-        PartCost(name, unseen(part.parameters()), unseen(part.buffers()), flops[name] if flops else None)
-        for name, part in _parts(model)
-    ]
+    def row(name: str, part: nn.Module) -> PartCost:
+        fresh = {module for module in part.modules() if module not in nets}
+        nets.update(fresh)
+        statistics = sum(getattr(module, "moving_statistics", 0) for module in fresh)
+        parameters = unseen(part.parameters()) + statistics
+        return PartCost(name, parameters, unseen(part.buffers()), flops[name] if flops else None, statistics)
+
+    rows = [row(name, part) for name, part in _parts(model)]
     rest = rows[-1]
     return tuple(rows if rest.parameters or rest.buffers or rest.flops or len(rows) == 1 else rows[:-1])
 
@@ -177,7 +198,7 @@ def guard(model: Cost | nn.Module, limit: int | None) -> None:
     if limit is not None and cost.parameters > limit:
         raise OverBudget(
             f"over budget by {cost.parameters - limit:,}: the model has {cost.parameters:,} parameters, "
-            f"budget.limit is {limit:,}",
+            f"budget.limit is {limit:,}{f' ({cost.both_counts()})' if cost.statistics else ''}",
             cost.table(),
             cost.parameters,
             cost.flops,

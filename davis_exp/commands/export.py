@@ -27,18 +27,37 @@ def run(args: argparse.Namespace) -> int:
     from davis_exp import zoo
     from davis_exp.experiment import checkpoints
 
-    if args.out.suffix != zoo.SUFFIX:
-        raise BadInput(f"-o {args.out}: its name must end in {zoo.SUFFIX}")
+    if args.out.suffix not in (zoo.SUFFIX, checkpoints.KERAS):
+        raise BadInput(
+            f"-o {args.out}: its name must end in {zoo.SUFFIX} (or {checkpoints.KERAS}, of model=keras)"
+        )
     if args.out.exists() and not args.overwrite:
         raise BadInput(f"{args.out} is there already; choose another -o, or --overwrite")
     checkpoint = checkpoints.read(args.checkpoint, args.allow)
     model = checkpoints.restore(checkpoint)  # weights that do not fit are found here
+    if args.out.suffix == checkpoints.KERAS:
+        return _as_keras(model, args.out)
     config = _with_settings(checkpoint["config"], args.settings)
     if config["inference"].get("select_motion") and not model.needs_motion:
         raise BadInput("inference.select_motion: this model takes no motion pictures; leave it out")
     about = {"config": _without_folders(config), "clips": checkpoint.get("clips", {})}
     zoo.write(args.out, dict(model.state_dict()), about)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, half precision")
+    return 0
+
+
+def _as_keras(model: Any, out: Path) -> int:
+    if not hasattr(model, "save"):
+        raise BadInput(
+            f"-o {out}: only a model of Keras', model=keras, can be one; give a name in .safetensors"
+        )
+    try:
+        model.save(out)
+    except ValueError as error:
+        raise BadInput(f"-o {out}: {error}") from error
+    print(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB; frames are seen at their own size (or inference.size=…)"
+    )
     return 0
 
 

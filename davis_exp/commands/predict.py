@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if len(args.given) > 2:
         raise BadInput(f"{' '.join(args.given)}: give a checkpoint and an input, or an input alone")
     checkpoint, given = ([zoo.DEFAULT, *args.given])[-2:]
-    if zoo.is_model_file(given) or given.endswith(".ckpt"):
+    if zoo.is_model_file(given) or given.endswith((".ckpt", ".keras")):
         raise BadInput(f"{given} is a checkpoint: give what to predict on after it, a video or a folder")
     if args.every < 1:
         raise BadInput(f"--every: must be at least 1, got {args.every}")

@@ -122,7 +122,7 @@ def option(group: str, name: str) -> dict[str, Any]:
     content = yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text("utf-8"))
     merged: dict[str, Any] = {}
     for base in content.pop("defaults", ()):
-        merged |= option(group, base) if base != "_self_" else {}
+        merged |= option(group, base) if isinstance(base, str) and base != "_self_" else {}
     return merged | content
 
 

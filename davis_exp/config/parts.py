@@ -21,6 +21,8 @@ BELOW = {"encoder": ("encoder", "fusion")}  # groups whose parts may stand in a 
 HYDRA = {"_target_": str, "_partial_": bool, "_convert_": str}  # keys of a node that are no arguments
 LOADING = re.compile(r"checkpoint_path|pretrained.*|cache_dir|.*_file|features_only|scriptable|exportable")
 """Options of libraries' constructors that would read or fetch something, or make something else."""
+FACTORY = re.compile(r"keras\.applications\.[A-Z]\w*|davis_exp\.models\.keras\.segmenter\.starter")
+"""What may stand at `factory`: functions that make models of Keras', and nothing else."""
 REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 LARGEST = {"data": 2.0**32}  # of a number among a part's arguments, by group: a seed
 USUAL = 2.0**16  # a width, a depth, a number of rounds
@@ -108,19 +110,27 @@ def _check_node(
             if partials and partial not in partials:
                 raise BadInput(f"{name}: {key}._partial_ must be {str(not partial).lower()} for {target}")
             if not partials:
+                kinds = " or ".join(own)
                 raise BadInput(
-                    f"{name}: {key}._target_ is {quoted(target)}, no {' or '.join(own)} of davis-exp's; if it is yours "
-                    f"and you trust this file, allow it: --allow {quoted(target)}, or 'allow=[{quoted(target)}]'"
+                    f"{name}: {key}._target_ is {quoted(target)}, no {kinds} of davis-exp's; {_if_yours(target)}"
                 )
         for child_key, child in node.items():
             where = f"{key}.{child_key}"
             if LOADING.fullmatch(child_key) and child is not None:
                 raise BadInput(f"{name}: {where} is not for a file to set")
+            if child_key == "factory" and not (
+                child is None or child in allow or FACTORY.fullmatch(str(child))
+            ):
+                raise BadInput(f"{name}: {where} is {quoted(child)}; {_if_yours(child)}")
             _check_node(child, where, name, below, below, allow)
     elif isinstance(node, int | float) and not isinstance(node, bool):
         largest = max(LARGEST.get(group, USUAL) for group in own)
         if not given.number(node, -largest, largest):
             raise BadInput(f"{name}: {key} is {node}, more than a part can have")
+
+
+def _if_yours(target: object) -> str:
+    return f"if it is yours and you trust this file, allow it: --allow {quoted(target)}, or 'allow=[{quoted(target)}]'"
 
 
 def referred(stored: Any) -> Any:

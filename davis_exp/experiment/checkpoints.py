@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from davis_exp import zoo
+from davis_exp import config, zoo
 from davis_exp.config import parts
 from davis_exp.experiment import build
 from davis_exp.utils import given
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 BEST = "a run's checkpoints/best.ckpt"  # what to give where something else was given
 MEMBERS = 200_000  # files in the archive that a checkpoint is: one a tensor
 INDEX = 2**26  # bytes of the one that says what is where
+KERAS = ".keras"  # a model that Keras saved
+LARGEST_MAPS = 2**31  # bytes that such a model may hold at once for a frame of DAVIS
 
 
 def read(path: str | Path, allow: Collection[str] = ()) -> dict[str, Any]:
@@ -73,6 +75,8 @@ def _read(path: Path) -> Any:
     if not path.exists():
         raise BadInput(f"checkpoint: no file {given.shown(path)}; give {BEST}{_shipped()}")
     with given.open_file(path) as file:
+        if str(path).endswith(KERAS):
+            return _keras(path)
         if zoo.is_model_file(path):
             state, about = zoo.read(path)
             return {**about, "state_dict": {f"model.{name}": value for name, value in state.items()}}
@@ -95,6 +99,29 @@ def _read(path: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # which speaks of pickles, and of how to run what is in them
             raise BadInput(none) from error
+
+
+def _keras(path: Path) -> dict[str, Any]:
+    """The model in a .keras file as a checkpoint: run as it is, a frame at a time, at the frames' own size."""
+    from davis_exp.models.keras import file
+    from davis_exp.models.keras.segmenter import KerasSegmenter
+
+    try:
+        described = file.architecture_of(path)
+        model = KerasSegmenter(architecture=described, weights=str(path))
+        model.load_weights()
+    except (ValueError, BadInput) as error:
+        raise BadInput(f"checkpoint: {given.shown(path)}: {error}") from error
+    usual = config.option("", "_experiment")
+    composed = {
+        **usual,
+        "name": path.stem,
+        "model": config.option("model", "keras") | {"factory": None, "architecture": described},
+        "budget": config.option("budget", "contest"),
+        "data": {"size": None},
+        "inference": usual["inference"] | {"window": 1, "stride": 1},
+    }
+    return {"config": composed, "state_dict": {f"model.{name}": v for name, v in model.state_dict().items()}}
 
 
 def _check_state(state: Any, name: str) -> None:
@@ -130,15 +157,20 @@ def restore(checkpoint: dict[str, Any]) -> "nn.Module":
     It is built without memory for weights, and takes over the checkpoint's: a config that asks for more than the
     file has costs nothing. Raises BadInput.
     """
-    from davis_exp.budget import empty_weights
+    from davis_exp import budget
 
     try:
-        with empty_weights():
+        with budget.empty_weights():
             model = build.build_model(OmegaConf.create(checkpoint["config"]))
     except BadInput:
         raise
     except Exception as error:  # parts that are each in order, but do not go together
         raise BadInput(f"checkpoint: its model cannot be built: {brief(error)}") from error
+    described = checkpoint["config"]["model"].get("architecture") is not None  # its maps may be of any size
+    if described and (budget.measure(model).activations or LARGEST_MAPS + 1) > LARGEST_MAPS:
+        raise BadInput(
+            f"checkpoint: its model takes more than {LARGEST_MAPS / 1e9:.1f} GB to compute a frame"
+        )
     fill(model, checkpoint, assign=True)
     return model
 

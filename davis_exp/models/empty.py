@@ -72,6 +72,13 @@ def empty_weights() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
+def building_empty() -> bool:
+    """Whether modules that are built now get hollow parameters."""
+    probe = nn.Module()
+    probe.register_parameter("weight", nn.Parameter(torch.zeros(2)))
+    return is_hollow(probe.weight)
+
+
 def shapes_of(module: nn.Module) -> dict[str, Tensor]:
     """Its parameters and buffers on the meta device, by name."""
     tensors = itertools.chain(module.named_parameters(), module.named_buffers())

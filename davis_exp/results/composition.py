@@ -5,14 +5,35 @@ from typing import Any
 
 from davis_exp.utils.tables import Table, giga, number
 
-GROUPS = ("experiment", "encoder", "flow", "temporal", "decoder", "loss", "optimizer", "scheduler", "data")
+GROUPS = (
+    "experiment",
+    "model",
+    "encoder",
+    "flow",
+    "temporal",
+    "decoder",
+    "loss",
+    "optimizer",
+    "scheduler",
+    "data",
+)
 BESIDES = ("loss", "optimizer", "data")  # choices that are no parts of the model
 
 
 def composition(choices: Mapping[str, str]) -> str:
     """What a run is composed of, in a line; "" where that is not known."""
-    told = {group: choices.get(group, "None") for group in GROUPS}
+    whole = choices.get("model", "composed") != "composed"
+    left_out = ("encoder", "temporal", "decoder") if whole else ("model",)
+    told = {group: choices.get(group, "None") for group in GROUPS if group not in left_out}
     return ", ".join(f"{group} {option}" for group, option in told.items() if option not in ("None", "none"))
+
+
+def both_counts(parameters: int, statistics: int) -> str:
+    """How many parameters there are by either framework's count, in a sentence."""
+    return (
+        f"by Keras' count, with {statistics:,} moving statistics, {parameters:,} parameters, which is held "
+        f"against the limit; by torch's {parameters - statistics:,}"
+    )
 
 
 def cost_table(
@@ -41,6 +62,8 @@ def cost_table(
         notes.append(f"{abs(limit - total):,} parameters {left} the budget of {limit:,} ({used})")
     if cost.get("activations") is not None:
         notes.append(f"peak activations of a call: {cost['activations'] / 2**20:,.0f} MB")
+    if statistics := sum(part.get("statistics", 0) for part in cost["parts"]):
+        notes.append(both_counts(total, statistics))
     option = ["option"] if chosen else []
     return Table(
         "Composition",

@@ -5,6 +5,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Sequence as List
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Results:
         frames: id of each index ("blackswan/00000"), in index order; None if the results do not say.
         metadata: what metadata.json holds; empty for a plain folder.
         plain: whether this is a plain folder, whose frames are known by name only.
+        soft: whether a plain folder's greys are confidences, whatever they look like.
         defects: what is wrong with paths.json and metadata.json, one sentence each.
     """
 
@@ -47,6 +49,7 @@ class Results:
         self.paths: dict[int, str] = {}
         self.frames: list[str] | None = None
         self.metadata: dict[str, Any] = {}
+        self.soft = False
         names = {name for name in storage.names() if not hidden(name)}
         self.files = frozenset(names)
         jpegs = sorted(name for name in names if name.lower().endswith((".jpg", ".jpeg")))
@@ -102,6 +105,12 @@ class Results:
             return np.where(values, np.uint8(255), np.uint8(0))
         return (values if full == 255 else values // 257).astype(np.uint8, copy=False)
 
+    def marked(self, index: int, reader: MaskReader) -> np.ndarray:
+        """As `confidence`, 0 or 255, where the user says what marks the object."""
+        name = quoted(self.paths[index])
+        with decoded(self._bytes(index, png.MAX_BYTES), Path(name), "mask") as image:
+            return reader.of(image, name).inside * np.uint8(255)
+
     def _stored(self, index: int) -> np.ndarray:
         """What a frame's file of a plain folder holds, (H, W): bool where it has no greys, else 8 or 16 bits."""
         name, data = quoted(self.paths[index]), self._bytes(index, png.MAX_BYTES)
@@ -120,14 +129,17 @@ class Results:
 
         All files decide together, since a single one may have nothing that is bright.
         """
+        if self.soft:
+            return {False: 255, True: 65535}
         highest = {False: 0, True: 0}
         enough = {False: IDS - 1, True: 255}
-        deep = {index: self.header(index).depth == 16 for index in self.paths}
-        for index, kind in deep.items():
-            if highest[kind] <= enough[kind]:
-                values = self._stored(index)
-                if values.dtype != bool:
-                    highest[kind] = max(highest[kind], int(values.max(initial=0)))
+        for index in self.paths:
+            with suppress(BadInput):  # what is wrong with a file is said when it is asked for
+                kind = self.header(index).depth == 16
+                if highest[kind] <= enough[kind]:
+                    values = self._stored(index)
+                    if values.dtype != bool:
+                        highest[kind] = max(highest[kind], int(values.max(initial=0)))
         most = max(highest.values())
         if 1 < most < IDS:
             log.warning("%s: no mask holds more than %d: taken for numbers of objects", self.path, most)
