@@ -40,7 +40,7 @@ class Job:
     name: str
     module: str
     full_error: str | None  # HYDRA_FULL_ERROR as the user has it: neither job nor children shall see ours
-    files: dict[str, str | None] = field(default_factory=dict)  # that it writes on demand
+    options: dict[str, str | bool | None] = field(default_factory=dict)  # keywords of the command's own
     outcome: int | BaseException = 0  # of a single run: kept here, since Hydra would print a line of its own
     starter: int = field(default_factory=os.getpid)  # the process that the command was given to
 
@@ -55,13 +55,13 @@ class Job:
                 if hydra.output_subdir is None:  # the process to come reads its config there
                     (folder / ".hydra").mkdir(exist_ok=True)
                     OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
-                limit = (cfg.get("budget") or {}).get("limit")
+                limits = {key: (cfg.get("budget") or {}).get(key) for key in config.LIMITED}
                 identity = runs.identity(cfg, overrides)
                 return sweep.run_job(
                     self.name,
                     folder,
                     cwd=hydra.runtime.cwd,
-                    limit=limit,
+                    limits=limits,
                     grace=sweep.GRACE + patience(cfg),
                     beside=hydra.launcher.get("n_jobs") or 1,  # joblib's; Ray sees to it itself
                     job=hydra.job.num if not folder.name.isdecimal() else int(folder.name),
@@ -71,7 +71,7 @@ class Job:
             try:
                 # No .hydra, no run: `budget` leaves nothing behind.
                 recorded = overrides if hydra.output_subdir is not None else None
-                self.outcome = execute(self.name, self.module, cfg, folder, recorded, **self.files)
+                self.outcome = execute(self.name, self.module, cfg, folder, recorded, **self.options)
             except KeyboardInterrupt as error:
                 resumable = self.name == "train" and recorded is not None
                 self.outcome = _say_interrupted(folder) if resumable else error
@@ -100,7 +100,7 @@ def execute(
     cfg: DictConfig,
     folder: Path,
     recorded: Sequence[str] | None,
-    **files: str | None,
+    **options: str | bool | None,
 ) -> int:
     """Check `cfg`, import `module`, run it; returns the exit code, 1 after a line on stderr if it fails.
 
@@ -120,7 +120,7 @@ def execute(
             def work() -> int:  # by several processes where there are several devices; W&B hears of one
                 tracked = record is not None and distributed.here().first
                 with recording(cfg, folder, name, status.exit_code) if tracked else contextlib.nullcontext():
-                    return import_module(module).run(cfg, folder, **files)
+                    return import_module(module).run(cfg, folder, **options)
 
             world = distributed.number(plain(cfg.get("trainer") or {}).get("devices"))
             with interrupts.heard():  # Lightning by itself would end as if all were done

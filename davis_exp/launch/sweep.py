@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,7 +71,7 @@ def run_job(
     folder: Path,
     *,
     cwd: str,
-    limit: int | None,
+    limits: Mapping[str, float | None],
     grace: float = GRACE,
     beside: int = 1,
     **fields: Any,
@@ -83,7 +83,7 @@ def run_job(
 
     Arguments:
         cwd: the working directory that the job is to have.
-        limit: of parameters, which the answer depends on as well.
+        limits: of what the model costs (`config.LIMITED`), which the answer depends on as well.
         grace: seconds that the job has for ending once it is interrupted.
         beside: how many jobs run at once on this machine, -1 for as many as it has cores.
         fields: what status.json says besides (job, overrides, identity).
@@ -91,10 +91,10 @@ def run_job(
     with status.turn(folder / ".turn"):  # whoever runs the very same job now has our answer later
         while status.held(folder):  # by a job that was left behind when its sweep was killed
             time.sleep(POLL)
-        if job_folders.settled(status.read(folder), limit):
+        if job_folders.settled(status.read(folder), limits):
             print(f"job {fields.get('job')}: {status.read(folder)['state']} before, in {folder}", flush=True)
         else:
-            status.update(folder, **fields, limit=limit, state="queued")
+            status.update(folder, **fields, limit=limits.get("limit"), state="queued")
             _run(command, folder, cwd, grace, _sharing(beside) | os.environ)
     refresh(folder.parent)
     return objective(folder)
