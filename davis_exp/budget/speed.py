@@ -1,7 +1,7 @@
 """How long a model takes on this machine, foretold from what it does: operators measured once, then a sum.
 
-The time of an operator is taken for a sum of its FLOPs, of the bytes that it moves and of a constant, with factors for each
-kind of operator (`trace.kind`), fitted by non-negative least squares. All times are CPU seconds of one thread: what other
+The time of an operator is taken for a sum of its FLOPs, of the bytes that it moves, of those that the system has to give,
+and of a constant, with factors for each kind of operator (`trace.kind`), fitted by non-negative least squares. All times are CPU seconds of one thread: what other
 programs do at the same time matters least to them.
 """
 
@@ -27,7 +27,8 @@ from davis_exp.models.memory_format import channels_last
 from davis_exp.utils import given, written
 from davis_exp.utils.errors import BadInput
 
-TERMS = ("flops", "bytes", "calls")  # of an operator's time
+TERMS = ("flops", "bytes", "fresh", "calls")  # of an operator's time
+Terms = tuple[float, float, float, float]
 SHORTEST = 1e-5  # seconds, below which a measured time is mostly the clock's
 FORMAT = 1
 
@@ -65,8 +66,9 @@ class Speed:
 
     def _of(self, kind: str) -> tuple[float, ...]:
         """The factors of a kind; of one that was never measured those of the one most like it."""
-        alike = (kind, kind.removesuffix(" over time"), "convolution" if "grouped" in kind else "elementwise")
-        return next(self.factors[name] for name in alike if name in self.factors)
+        alike = (kind, *(name for name in self.factors if kind.startswith(name)))
+        rest = "convolution" if "grouped" in kind and "convolution" in self.factors else "elementwise"
+        return next(self.factors[name] for name in (*alike, rest) if name in self.factors)
 
 
 def timed(model: nn.Module, inputs: Sequence[Any], *, rounds: int = 3) -> Timed:
@@ -183,15 +185,15 @@ def _seconds(model: nn.Module, inputs: Sequence[Any]) -> list[float]:
     return found
 
 
-def _terms(op: Op) -> tuple[float, float, float]:
-    return op.flops / 1e9, op.bytes / 1e9, 1e-6
+def _terms(op: Op) -> Terms:
+    return op.flops / 1e9, op.bytes / 1e9, op.fresh / 1e9, 1e-6
 
 
 def _factors(measured: Sequence[Timed]) -> dict[str, tuple[float, ...]]:
     """For each kind the factors that fit best, and whose sum over all that was measured is right."""
     from scipy.optimize import nnls
 
-    rows: dict[str, list[tuple[tuple[float, float, float], float]]] = {}
+    rows: dict[str, list[tuple[Terms, float]]] = {}
     for one in measured:
         for op, took in zip(one.ops, one.seconds, strict=True):
             rows.setdefault(op.kind, []).append((_terms(op), took))

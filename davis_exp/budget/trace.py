@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._C import DispatchKey
+from torch._prims_common import suggest_memory_format
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,6 +20,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 COMPOSITE = DispatchKey.CompositeImplicitAutograd
+KEPT = (
+    32 * 2**20
+)  # bytes from which on the C library gives freed memory back to the system (glibc, on 64 bits)
 KINDS = {  # words in the names of ATen's operators → the sort of work that they are; the first that fits
     "upsample": "resize",
     "grid_sampler": "resize",
@@ -34,7 +38,8 @@ class Op:
     """One call of an operator that computes: views and what only makes room are left out.
 
     `layer` is the dotted name of the innermost module that called it, "" the model itself. `bytes` are those of the
-    tensors that it reads and writes; `live` those of all activations that there are just after it.
+    tensors that it reads and writes, `fresh` those among them of results so large that the system has to give the memory
+    for them each time; `live` those of all activations that there are just after it.
     """
 
     layer: str
@@ -43,6 +48,7 @@ class Op:
     flops: int
     bytes: int
     live: int
+    fresh: int = 0
 
 
 class Operators(TorchDispatchMode):
@@ -106,7 +112,8 @@ class Trace:
             count = flop_registry.get(func._overloadpacket)
             flops = count(*args, **kwargs, out_val=made) if count else 0
             moved = sum(tensor.nbytes for tensor in {id(t): t for t in (*given, *outs)}.values())
-            self.ops.append(Op(self._callers[-1], func._opname, kind(func, args), flops, moved, live))
+            fresh = sum(tensor.nbytes for tensor in outs if tensor.nbytes >= KEPT)
+            self.ops.append(Op(self._callers[-1], func._opname, kind(func, args), flops, moved, live, fresh))
         return made
 
     def _note(self, made: Iterable[Tensor]) -> int:
@@ -155,6 +162,8 @@ def kind(func: Any, args: tuple[Any, ...]) -> str:
         weight, groups = args[1], args[8]
         over = " over time" if weight.ndim == 5 else ""
         if groups > 1:
+            if not over and args[0].stride(1) == 1 and suggest_memory_format(args[0]) != torch.channels_last:
+                return "depthwise of tokens"  # a view that PyTorch does not take for NHWC, which it is: ten times as slow
             return ("depthwise" if weight.shape[1] == 1 else "grouped") + over
         return ("convolution" if math.prod(weight.shape[2:]) > 1 else "pointwise") + over
     return next((kind for word, kind in KINDS.items() if word in name), "elementwise")

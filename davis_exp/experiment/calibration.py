@@ -19,7 +19,7 @@ COMPOSITIONS: Sequence[tuple[tuple[int, int], tuple[str, ...]]] = (
     (budget.FRAME, ("encoder=convnext_tiny", "decoder=fpn_light")),
     (budget.FRAME, ("encoder=swin_tiny", "decoder=pixel")),
     (budget.FRAME, ("encoder=mobilenetv4", "decoder=deeplabv3plus", "temporal=memory")),
-    ((240, 427), ("encoder=mit_b1", "decoder=unetplusplus", "temporal=attention", "inference.window=4")),
+    ((240, 427), ("encoder=resnet18", "decoder=unetplusplus", "temporal=attention")),
     ((120, 214), ("encoder=csn50", "decoder=refine3d_light", "inference.window=8")),
 )
 """(height, width) of the frames, and overrides. Every kind of operator is in one of them."""
