@@ -1,8 +1,8 @@
 """How long a model takes on this machine, foretold from what it does: operators measured once, then a sum.
 
 The time of an operator is taken for a sum of its FLOPs, of the bytes that it moves, of those that the system has to give,
-and of a constant, with factors for each kind of operator (`trace.kind`), fitted by non-negative least squares. All times are CPU seconds of one thread: what other
-programs do at the same time matters least to them.
+and of a constant, with factors for each kind of operator (`trace.kind`), fitted by non-negative least squares. All times
+are CPU seconds of one thread: what other programs do at the same time matters least to them.
 """
 
 import contextlib
@@ -76,26 +76,24 @@ def timed(model: nn.Module, inputs: Sequence[Any], *, rounds: int = 3) -> Timed:
 
     Its weights are laid out as inference has them. Of a model that streams it is the second call.
     """
-    channels_last(model)
-    with evaluating(model), torch.inference_mode(), one_thread():
-        made = model(*inputs)  # warms up
-        if streams(model):
-            inputs = next_inputs(inputs, made[1])
-        del made
-        with Trace(model, [*model.parameters(), *model.buffers(), *tensors(inputs)]) as trace:
-            model(*inputs)
-        runs, wholes = [], []
-        for _ in range(rounds):
-            began = time.thread_time()
-            model(*inputs)
-            wholes.append(time.thread_time() - began)
-            runs.append(_seconds(model, inputs))
+    with _ready(model, inputs) as given:
+        with Trace(model, [*model.parameters(), *model.buffers(), *tensors(given)]) as trace:
+            model(*given)
+        wholes, runs = zip(
+            *[(_whole(model, given), _seconds(model, given)) for _ in range(rounds)], strict=True
+        )
     medians = tuple(statistics.median(each) for each in zip(*runs, strict=True))
     if len(medians) != len(trace.ops):
         raise ValueError(
             "this model does not do the same in each call: the time of its layers cannot be measured"
         )
     return Timed(tuple(trace.ops), medians, statistics.median(wholes))
+
+
+def whole(model: nn.Module, inputs: Sequence[Any], *, rounds: int = 3) -> list[float]:
+    """As `timed`, all of the call at once: CPU seconds of each round."""
+    with _ready(model, inputs) as given:
+        return [_whole(model, given) for _ in range(rounds)]
 
 
 def fit(measured: Sequence[Timed]) -> Speed:
@@ -166,6 +164,21 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _ready(model: nn.Module, inputs: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Inside, `model` is as inference has it, and warm; gives what it is then called with."""
+    channels_last(model)
+    with evaluating(model), torch.inference_mode(), one_thread():
+        made = model(*inputs)
+        yield next_inputs(inputs, made[1]) if streams(model) else inputs
+
+
+def _whole(model: nn.Module, inputs: Sequence[Any]) -> float:
+    began = time.thread_time()
+    model(*inputs)
+    return time.thread_time() - began
 
 
 def _seconds(model: nn.Module, inputs: Sequence[Any]) -> list[float]:
