@@ -30,6 +30,9 @@ KINDS = {  # words in the names of ATen's operators → the sort of work that th
     "mm": "matmul",
     "attention": "matmul",
     "pool": "pool",
+    "hard": "elementwise",  # hardswish, hardsigmoid: no exponential in them
+    **dict.fromkeys(("gelu", "softmax", "sigmoid", "silu", "tanh", "exp", "div"), "function"),
+    **dict.fromkeys(("cat", "stack", "clone", "copy", "roll", "pad", "index"), "copy"),
 }
 
 

@@ -121,6 +121,8 @@ def test_bytes_are_what_is_read_and_written():
         (nn.Upsample(scale_factor=2, mode="bilinear"), "resize"),
         (nn.Upsample(scale_factor=2), "resize"),
         (nn.Hardswish(), "elementwise"),
+        (nn.GELU(), "function"),
+        (nn.ZeroPad2d(1), "copy"),
     ],
     ids=str,
 )
