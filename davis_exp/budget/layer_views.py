@@ -175,7 +175,7 @@ def _said(detailed: Detailed) -> list[str]:
         f"of an output frame of {cost.size[0]} x {cost.size[1]}; MB alive: all activations while a layer runs"
     ]
     if cost.state:
-        said[0] += f", {cost.state / MB:,.1f} MB of state from the frame before among them"
+        said.append(f"{cost.state / MB:,.1f} MB of them are the state from the frame before")
     if detailed.foretold is None:
         said.append("no times are foretold: this machine was not measured yet (davis-exp budget --measure)")
     else:
