@@ -26,8 +26,8 @@ class Command(NamedTuple):
 
     A Hydra command's config is conf/<name>.yaml and its module has `run(cfg, output) -> int`; a plain one's
     module has `add_arguments(parser)` and `run(args) -> int`. A Hydra command that writes `files` on demand
-    (--json FILE) takes them as keywords, and goes through all combinations of -m itself: `run_all`. One of `words` may
-    stand before its overrides, for an option of the group that is called as the command is.
+    (--json FILE), or has `switches`, takes them as keywords, and goes through all combinations of -m itself: `run_all`. One
+    of `words` may stand before its overrides, for an option of the group that is called as the command is.
     """
 
     module: str
@@ -36,6 +36,7 @@ class Command(NamedTuple):
     hydra: bool = False
     files: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    switches: tuple[tuple[str, str], ...] = ()  # --NAME and what it does; keywords too
 
 
 COMMANDS = {
@@ -70,6 +71,13 @@ COMMANDS = {
         "davis-exp budget -m 'encoder=glob(*)' decoder=unet,fpn --csv costs.csv --plot costs.svg",
         hydra=True,
         files=("json", "csv", "plot"),
+        switches=(
+            ("layers", "what each layer costs, and the time that it is foretold to take on this machine"),
+            (
+                "measure",
+                "--layers, and measured times: how fast this machine is, which is kept, and each layer",
+            ),
+        ),
     ),
     "predict": Command(
         "davis_exp.commands.predict",
@@ -214,7 +222,7 @@ def _dispatch(arguments: list[str]) -> int:
         rest = agent.overrides(rest)
     if not command.files and distributed.started():
         return run_started(name, command.module, rest)
-    return run_hydra(name, command.module, rest, command.files)
+    return run_hydra(name, command.module, rest, command.files, [switch for switch, _ in command.switches])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -286,6 +294,7 @@ def _hydra_help(name: str, command: Command) -> str:
             "  --config-dir DIR   a folder of your own options (or 'hydra.searchpath=[file://DIR]')",
             "  --info defaults    which files a config is made of",
             *(f"  {f'--{file} FILE':17}  write what is found there" for file in command.files),
+            *(f"  {f'--{switch}':17}  {about}" for switch, about in command.switches),
         ]
     )
 

@@ -8,15 +8,19 @@ from davis_exp.budget.cost import (
     clip,
     count,
     fingerprint,
-    guard,
+    inputs,
     measure,
     say_uncounted,
 )
+from davis_exp.budget.layers import Layer
+from davis_exp.budget.limits import Limits, guard, milliseconds
 from davis_exp.models.empty import empty_weights
 
 __all__ = [
     "FRAME",
     "Cost",
+    "Layer",
+    "Limits",
     "PartCost",
     "check_runs",
     "clip",
@@ -24,6 +28,8 @@ __all__ = [
     "empty_weights",
     "fingerprint",
     "guard",
+    "inputs",
     "measure",
+    "milliseconds",
     "say_uncounted",
 ]

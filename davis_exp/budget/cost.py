@@ -1,20 +1,21 @@
-"""What a model costs, part by part, and the guard that refuses one that costs too much."""
+"""What a model costs, part by part and layer by layer."""
 
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from davis_exp.budget.activations import PeakActivations
+from davis_exp.budget.layers import Layer, layers
+from davis_exp.budget.trace import Trace, tensors
 from davis_exp.models.empty import evaluating, run_empty, shapes_of
 from davis_exp.models.segmenter import Context, VideoSegmenter
 from davis_exp.results.composition import both_counts, cost_table
-from davis_exp.utils.errors import OverBudget, brief
+from davis_exp.utils.errors import brief
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,17 @@ class PartCost:
 class Cost:
     """What a model costs. FLOPs are 2 × multiply-adds per output frame of `size` (H, W).
 
-    `activations` is the most memory, in bytes, that what one call computes holds at once, in float32.
+    `activations` is the most memory, in bytes, that what one call computes holds at once, in float32; of a model that
+    streams with the state before it and after it, of which `state` are the bytes. `frames` are the output frames that a
+    call gives, `layers` what it does, where that was counted.
     """
 
     parts: tuple[PartCost, ...]
     size: tuple[int, int] = FRAME
     activations: int | None = None
+    state: int = 0
+    frames: float = 1.0
+    layers: tuple[Layer, ...] = field(default=(), repr=False)
 
     @property
     def parameters(self) -> int:
@@ -74,6 +80,7 @@ class Cost:
         return {
             **totals,
             "activations": self.activations,
+            "state": self.state,
             "size": list(self.size),
             "parts": [
                 {key: value for key, value in asdict(part).items() if value or key != "statistics"}
@@ -152,12 +159,14 @@ def measure(
     for given in seen:
         check_runs(model, length, given)
     try:
-        counted, activations = _count_flops(model, torch.empty(1, length, 3, *size, device="meta"))
+        trace, state = _traced(model, torch.empty(1, length, 3, *size, device="meta"))
     except Exception as error:
         say_uncounted(error)
         return Cost(count(model), size)
-    flops = {name: round(n * passes / step) for name, n in counted.items()}
-    return Cost(count(model, flops), size, activations)
+    names = [name for name, _ in _parts(model)]
+    found = layers(model, names, trace.ops, frames := step / passes)
+    flops = {name: sum(layer.flops for layer in found if layer.part == name) for name in names}
+    return Cost(count(model, flops), size, trace.peak, state, frames, found)
 
 
 def check_runs(model: nn.Module, length: int, size: tuple[int, int]) -> None:
@@ -167,12 +176,12 @@ def check_runs(model: nn.Module, length: int, size: tuple[int, int]) -> None:
     """
     clip = torch.empty(1, length, 3, *size, device="meta")
     try:
-        run_empty(model, *_inputs(model, clip))
+        run_empty(model, *inputs(model, clip))
     except Exception:
         clip = torch.zeros(1, length, 3, *size, device=next((p.device for p in model.parameters()), None))
         try:
             with evaluating(model), torch.no_grad():
-                model(*_inputs(model, clip))
+                model(*inputs(model, clip))
         except Exception as error:
             part = _at_fault(model, error)
             raise ValueError(
@@ -192,19 +201,6 @@ def clip(context: Context, window: int | None, step: int) -> tuple[int, int]:
     return (window or past + 1 + future, step) if past or future else (1, 1)
 
 
-def guard(model: Cost | nn.Module, limit: int | None) -> None:
-    """Raise OverBudget, with the table by part, if `model` has more than `limit` parameters (None: any)."""
-    cost = model if isinstance(model, Cost) else Cost(count(model))
-    if limit is not None and cost.parameters > limit:
-        raise OverBudget(
-            f"over budget by {cost.parameters - limit:,}: the model has {cost.parameters:,} parameters, "
-            f"budget.limit is {limit:,}{f' ({cost.both_counts()})' if cost.statistics else ''}",
-            cost.table(),
-            cost.parameters,
-            cost.flops,
-        )
-
-
 def _parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The parts by name; the last is the model as a whole, for what no part before it has."""
     return (
@@ -214,8 +210,20 @@ def _parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
     )
 
 
-def _inputs(model: nn.Module, clip: Tensor) -> tuple[Tensor, ...]:
+def inputs(model: nn.Module, clip: Tensor) -> tuple[Tensor, ...]:
+    """What `model` is called with at the start of a clip: frames, and themselves for motion where it needs some."""
     return (clip, clip) if getattr(model, "needs_motion", False) else (clip,)
+
+
+def streams(model: nn.Module) -> bool:
+    """Whether it hands a state from call to call."""
+    return getattr(model, "context", (0, 0)) is None
+
+
+def next_inputs(given: Sequence[Any], state: Any) -> tuple[Any, ...]:
+    """What a model that streams is called with after the first time."""
+    frames, motion = (*given, None)[:2]
+    return frames, motion, state
 
 
 def _at_fault(model: nn.Module, error: Exception) -> str:
@@ -230,16 +238,16 @@ def _at_fault(model: nn.Module, error: Exception) -> str:
     return "model"
 
 
-def _count_flops(model: nn.Module, frames: Tensor) -> tuple[dict[str, int], int]:
-    """One call on `frames` (on the meta device): its FLOPs by part, and its peak activations in bytes."""
-    shapes = shapes_of(model)
-    with (
-        FlopCounterMode(display=False) as counter,
-        PeakActivations([frames, *shapes.values()]) as activations,
-    ):
-        run_empty(model, *_inputs(model, frames), shapes=shapes)
-    counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
-    *parts, (rest, _) = _parts(model)
-    flops = {name: counts.get(f"{type(model).__name__}.{name}", 0) for name, _ in parts}
-    flops[rest] = counts.get("Global", 0) - sum(flops.values())
-    return flops, activations.peak
+def _traced(model: nn.Module, frames: Tensor) -> tuple[Trace, int]:
+    """One call on `frames` (on the meta device), operator by operator, and the bytes of its state.
+
+    Of a model that streams it is the second: the first has no state before it.
+    """
+    shapes, given = shapes_of(model), inputs(model, frames)
+    state: Any = ()
+    if streams(model):
+        _, state = run_empty(model, *given, shapes=shapes)
+        given = next_inputs(given, state)
+    with Trace(model, [frames, *shapes.values()], tensors(state)) as trace:
+        run_empty(model, *given, shapes=shapes)
+    return trace, sum(tensor.nbytes for tensor in tensors(state))

@@ -2,6 +2,7 @@
 
 from davis_exp.config.checks import check_call, check_types
 from davis_exp.config.composed import (
+    LIMITED,
     NOT_IN_DIGEST,
     ROOT_KEYS,
     check_whole,
@@ -14,6 +15,7 @@ from davis_exp.config.composed import (
 )
 
 __all__ = [
+    "LIMITED",
     "NOT_IN_DIGEST",
     "ROOT_KEYS",
     "check_call",

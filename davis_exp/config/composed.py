@@ -29,6 +29,14 @@ MOVED = {
     "davis_exp.tracking.csv.": "davis_exp.tracking.metrics_csv.",
 }
 
+# Keys of `budget` that limit what a model costs → what status.json calls that.
+LIMITED = {
+    "limit": "nparams",
+    "max_flops": "nflops",
+    "max_activation_mb": "activation_mb",
+    "max_ms": "ms",
+}
+
 # Root keys of our primary configs, for `check_types`; what a constructor takes is left to `check_call`.
 ROOT_KEYS: dict[str, Any] = {
     "name": str,
@@ -42,6 +50,7 @@ ROOT_KEYS: dict[str, Any] = {
     "search.trials": int,
     "search": Any,
     "tune": Any,
+    **{f"budget.{name}": float | None for name in LIMITED if name != "limit"},
     **dict.fromkeys(
         ["model", "encoder", "temporal", "decoder", "flow", "loss", "optimizer", "scheduler"], Any
     ),

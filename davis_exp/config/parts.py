@@ -205,5 +205,9 @@ def _check_settings(stored: dict[str, Any], name: str) -> None:
     limit = stored["budget"].get("limit")
     if limit is not None and not (type(limit) is int and limit > 0):
         refuse("budget.limit", limit, "a whole number above 0, or null")
+    for key in config.LIMITED:
+        most = stored["budget"].get(key)
+        if most is not None and not (given.number(most, 0) and most > 0):
+            refuse(f"budget.{key}", most, "a number above 0, or null")
     if not isinstance(stored.get("name", ""), str) or len(stored.get("name", "")) > 255:
         refuse("name", stored["name"], "a name")

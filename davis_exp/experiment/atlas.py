@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 ROOTS = ("model", "encoder", "flow", "temporal", "decoder", "inference", "data", "budget")
 """What a cost depends on. An override below one of them changes nothing else."""
 
+NO_OTHERS = budget.Limits()
 Compose = Callable[[list[str]], DictConfig]
 
 
@@ -40,11 +41,12 @@ class Entry:
     refused: str | None = None
     front: bool = False  # no other has fewer parameters and fewer FLOPs
     notes: tuple[str, ...] = ()  # options in it that stand for many models
+    others: budget.Limits = NO_OTHERS  # beside that of parameters
 
     @property
     def over(self) -> bool:
-        """Whether it is over the limit."""
-        return self.cost is not None and self.limit is not None and self.cost.parameters > self.limit
+        """Whether it is over a limit."""
+        return self.cost is not None and bool(replace(self.others, limit=self.limit).over(self.cost))
 
 
 def count(fixed: Sequence[str], swept: Mapping[str, Sequence[str]], compose: Compose) -> Iterator[Entry]:
@@ -55,10 +57,13 @@ def count(fixed: Sequence[str], swept: Mapping[str, Sequence[str]], compose: Com
     """
     counter = _Counter()
     for choices, cfg in compositions(fixed, swept, compose):
-        entry = Entry(choices, cfg["budget"]["limit"], notes=tuple(_families(choices, cfg)))
+        limits = budget.Limits.of(cfg["budget"])
+        entry = Entry(choices, limits.limit, notes=tuple(_families(choices, cfg)), others=limits)
         try:
             model = counter.model(cfg)
-            yield replace(entry, cost=counter.cost(model, cfg), notes=(*entry.notes, *build.notes(model)))
+            cost = counter.cost(model, cfg, traced=limits.traced)
+            limits.over(cost)  # refuses a limit of what cannot be counted
+            yield replace(entry, cost=cost, notes=(*entry.notes, *build.notes(model)))
         except BadInput as error:
             yield replace(entry, refused=str(error))
 
@@ -114,12 +119,12 @@ class _Counter:
         with budget.empty_weights():
             return build.build_model(cfg, self._make)
 
-    def cost(self, model: nn.Module, cfg: Mapping[str, Any]) -> budget.Cost:
-        """As `build.cost`, without activations. Raises BadInput for what cannot run."""
+    def cost(self, model: nn.Module, cfg: Mapping[str, Any], *, traced: bool = False) -> budget.Cost:
+        """As `build.cost`; without layers and activations, unless `traced`. Raises BadInput for what cannot run."""
         identity = _identity("inference", [cfg["inference"], build.clip_size(cfg)])
         how = self._once(identity, lambda: build.inference(cfg))
         with build.naming_parts(type(model)):
-            if type(model) is not VideoSegmenter:
+            if traced or type(model) is not VideoSegmenter:
                 return budget.measure(model, **build.measured(how, cfg))
             length, step = budget.clip(model.context, how.window, how.stride)
             for size in build.measured(how, cfg)["seen"]:

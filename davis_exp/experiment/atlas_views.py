@@ -92,10 +92,12 @@ def _table(counted: Sequence[Entry], keys: list[str]) -> str:
     for entry in counted:
         assert entry.cost is not None
         flops = "-" if entry.cost.flops is None else f"{entry.cost.flops / 1e9:,.2f}"
-        mark = "front" if entry.front else ""
+        past = entry.limit is not None and entry.cost.parameters > entry.limit
+        mark = " ".join(["front"] * entry.front + ["over"] * (entry.over and not past))
         rows.append([*(entry.choices[key] for key in keys), f"{entry.cost.parameters:,}", flops, mark])
     head, *lines = aligned(rows, text=len(keys))
-    within = sum(not entry.over for entry in counted)
+    limited = [e for e in counted if e.cost and e.limit is not None and e.cost.parameters > e.limit]
+    within = len(counted) - len(limited)
     limits = {entry.limit for entry in counted}
     if len(limits) == 1 and (limit := limits.pop()) is not None:
         lines.insert(within, f"---- budget.limit {limit:,} ".ljust(max(map(len, lines)), "-"))

@@ -69,7 +69,7 @@ def build(cfg: DictConfig) -> "nn.Module":
     """
     from davis_exp import budget
 
-    budget.guard(cost(cfg), cfg.budget.limit)
+    budget.guard(cost(cfg), budget.Limits.of(cfg.budget))
     model = build_model(cfg)
     load_weights(model)
     return model

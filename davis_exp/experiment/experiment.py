@@ -55,16 +55,16 @@ class Experiment:
 
     def guard(self) -> None:
         """Say what the model costs, and note it in the run's status. Raises OverBudget, and then nothing is written."""
-        limit = self.model_cfg.budget.limit
-        budget.guard(self.cost, limit)
+        limits = budget.Limits.of(self.model_cfg.budget)
+        budget.guard(self.cost, limits)
         composed = stored.read(self.output)
         choices = composed.choices if composed is not None and self.checkpoint is None else {}
         if line := composition(choices):
             log.info("%s", line, extra=terminal.shown(None))
-        table = cost_table(self.cost.to_dict(), choices, limit)
+        table = cost_table(self.cost.to_dict(), choices, limits.limit)
         log.info("%s", table, extra=terminal.shown(table.rich))
         split = self.cfg.data.get("test_split")
-        self.note(nparams=self.cost.parameters, nflops=self.cost.flops, test_split=split)
+        self.note(**limits.numbers(self.cost), test_split=split)
 
     def note(self, **fields: Any) -> None:
         """Write `fields` into the run's status.json; of several ranks the first does."""

@@ -37,11 +37,14 @@ from davis_exp.utils.following import be_started_by
 VERSION_BASE = "1.3"
 
 
-def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str] = ()) -> int:
+def run_hydra(
+    name: str, module: str, arguments: list[str], files: Sequence[str] = (), switches: Sequence[str] = ()
+) -> int:
     """Run the Hydra command `name` with the command line `arguments` and return its exit code.
 
     The config is conf/<name>.yaml, the job `module.run(cfg, output)`; `module` is imported only once the job
-    begins. Each of `files` is an option (--json FILE) and a keyword of the job; a command that has any goes
+    begins. Each of `files` is an option (--json FILE) and a keyword of the job, each of `switches` one without a
+    value; a command that has files goes
     through the combinations of a sweep by itself, without jobs: `module.run_all(overrides, compose)`.
     Raises BadInput for what cannot be composed, whatever the job raises that is the user's, and
     KeyboardInterrupt.
@@ -49,6 +52,8 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
     parser = _parser(name)
     for file in files:
         parser.add_argument(f"--{file}", metavar="FILE")
+    for switch in switches:
+        parser.add_argument(f"--{switch}", action="store_true")
     searching = name == "search"
     if searching:
         parser.add_argument("--workers", type=int, default=1, metavar="N")
@@ -74,7 +79,12 @@ def run_hydra(name: str, module: str, arguments: list[str], files: Sequence[str]
         raise BadInput(search.instead(args.overrides))
     if sweeping and not files and not looking:
         args.overrides, folder = sweep.prepared(args.overrides, holdout=name in ("train", "search"))
-    job = Job(name, module, os.environ.get(FULL_ERROR), {file: getattr(args, file) for file in files})
+    job = Job(
+        name,
+        module,
+        os.environ.get(FULL_ERROR),
+        {option: getattr(args, option) for option in (*files, *switches)},
+    )
     version.setbase(VERSION_BASE)
     runs.register_resolvers(claiming=not looking)
     local.register()
@@ -133,7 +143,9 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictCo
     runs.register_resolvers(claiming=False)
     local.register()
     try:
-        with initialize_config_dir(str(config.conf_dir()), version_base=VERSION_BASE):
+        within = GlobalHydra.instance().is_initialized()  # by the command that this is called from
+        own = initialize_config_dir(str(config.conf_dir()), version_base=VERSION_BASE) if not within else None
+        with own or contextlib.nullcontext():
             cfg = compose_by_hydra(config_name, list(overrides))
         config.check_types(cfg, config.ROOT_KEYS)
         return cfg
@@ -176,7 +188,7 @@ def _run_all(job: "Job", args: argparse.Namespace) -> int:
         return import_module(job.module).run_all(
             overrides,
             lambda chosen: compose_by_hydra(args.config_name or job.name, paths + chosen),
-            **job.files,
+            **job.options,
         )
 
 

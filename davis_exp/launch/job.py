@@ -40,7 +40,7 @@ class Job:
     name: str
     module: str
     full_error: str | None  # HYDRA_FULL_ERROR as the user has it: neither job nor children shall see ours
-    files: dict[str, str | None] = field(default_factory=dict)  # that it writes on demand
+    options: dict[str, str | bool | None] = field(default_factory=dict)  # keywords of the command's own
     outcome: int | BaseException = 0  # of a single run: kept here, since Hydra would print a line of its own
     starter: int = field(default_factory=os.getpid)  # the process that the command was given to
 
@@ -58,13 +58,13 @@ class Job:
                     os.chdir(hydra.runtime.cwd)
                     run_job(self.name, self.module, folder)
                     return None
-                limit = (cfg.get("budget") or {}).get("limit")
+                limits = {key: (cfg.get("budget") or {}).get(key) for key in config.LIMITED}
                 identity = runs.identity(cfg, overrides)
                 return sweep.run_job(
                     self.name,
                     folder,
                     cwd=hydra.runtime.cwd,
-                    limit=limit,
+                    limits=limits,
                     grace=sweep.GRACE + patience(cfg),
                     beside=hydra.launcher.get("n_jobs") or 1,  # joblib's; Ray sees to it itself
                     job=hydra.job.num if not folder.name.isdecimal() else int(folder.name),
@@ -76,7 +76,7 @@ class Job:
             try:
                 # No .hydra, no run: `budget` leaves nothing behind.
                 recorded = overrides if hydra.output_subdir is not None else None
-                self.outcome = execute(self.name, self.module, cfg, folder, recorded, **self.files)
+                self.outcome = execute(self.name, self.module, cfg, folder, recorded, **self.options)
             except KeyboardInterrupt as error:
                 resumable = self.name == "train" and recorded is not None
                 self.outcome = _say_interrupted(folder) if resumable else error
@@ -134,12 +134,12 @@ def _composed(folder: Path, logs: Sequence[str]) -> DictConfig:
 
 
 def _work(
-    name: str, module: str, cfg: DictConfig, folder: Path, *, tracked: bool, **files: str | None
+    name: str, module: str, cfg: DictConfig, folder: Path, *, tracked: bool, **options: str | bool | None
 ) -> int:
     """The job itself, in every one of its processes; W&B hears of one."""
     tracked = tracked and distributed.is_main()
     with recording(cfg, folder, name, status.exit_code) if tracked else contextlib.nullcontext():
-        code: int = import_module(module).run(cfg, folder, **files)
+        code: int = import_module(module).run(cfg, folder, **options)
     return code
 
 
@@ -149,7 +149,7 @@ def execute(
     cfg: DictConfig,
     folder: Path,
     recorded: Sequence[str] | None,
-    **files: str | None,
+    **options: str | bool | None,
 ) -> int:
     """Check `cfg`, import `module`, run it; returns the exit code, 1 after a line on stderr if it fails.
 
@@ -181,7 +181,7 @@ def execute(
                 ranks.run(name, folder, world, grace=ranks.GRACE + patience(cfg))
             else:
                 with distributed.together():
-                    code = _work(name, module, cfg, folder, tracked=record is not None, **files)
+                    code = _work(name, module, cfg, folder, tracked=record is not None, **options)
             if record:
                 record.update(exit_code=code)
             return code

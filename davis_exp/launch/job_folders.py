@@ -3,10 +3,11 @@
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from davis_exp.config import LIMITED
 from davis_exp.launch import status
 from davis_exp.runs.metrics import METRICS
 from davis_exp.runs.score import SCORE
@@ -63,10 +64,17 @@ def unqueue(sweep: Path) -> None:
                     folder.rmdir()
 
 
-def settled(record: Record, limit: int | None) -> bool:
-    """Whether the job has its answer under this budget: a result within it, or being over it."""
-    parameters = record.get("nparams")
-    over = limit is not None and parameters is not None and parameters > limit
+def settled(record: Record, limits: Mapping[str, float | None]) -> bool:
+    """Whether the job has its answer under these limits (`config.LIMITED`): a result within them, or being over one.
+
+    A model whose speed or memory was not asked for when it was trained has none.
+    """
+    over = False
+    for key, most in limits.items():
+        value = record.get(LIMITED[key])
+        if most is not None and value is None and key in ("max_activation_mb", "max_ms"):
+            return False
+        over |= most is not None and value is not None and value > most
     return record.get("state") == ("over_budget" if over else "finished")
 
 

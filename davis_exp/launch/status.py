@@ -151,7 +151,7 @@ class RunStatus:
     ) -> None:
         code = read(self.folder).get("exit_code", 0) if error is None else exit_code(error)
         if isinstance(error, OverBudget) and error.parameters is not None:
-            self.update(nparams=error.parameters, nflops=error.flops)
+            self.update(nparams=error.parameters, nflops=error.flops, **error.others)
         if error is not None and not isinstance(error, BadInput) and code not in (0, 130):
             with contextlib.suppress(OSError):  # the disk may be what is wrong
                 (self.folder / ERROR).write_text("".join(traceback.format_exception(error)))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ def run_job(
     folder: Path,
     *,
     cwd: str,
-    limit: int | None,
+    limits: Mapping[str, float | None],
     grace: float = GRACE,
     beside: int = 1,
     data: Callable[[], str | None] = lambda: None,
@@ -89,7 +89,7 @@ def run_job(
 
     Arguments:
         cwd: the working directory that the job is to have.
-        limit: of parameters, which the answer depends on as well.
+        limits: of what the model costs (`config.LIMITED`), which the answer depends on as well.
         grace: seconds that the job has for ending once it is interrupted.
         beside: how many jobs run at once on this machine, -1 for as many as it has cores.
         data: tells what the frames and masks are now (`data.digest`). What a job has made of others is put aside.
@@ -104,10 +104,10 @@ def run_job(
                 f"what it had is in {place}",
                 flush=True,
             )
-        if job_folders.settled(status.read(folder), limit):
+        if job_folders.settled(status.read(folder), limits):
             print(f"job {fields.get('job')}: {status.read(folder)['state']} before, in {folder}", flush=True)
         else:
-            status.update(folder, **fields, limit=limit, state="queued")
+            status.update(folder, **fields, limit=limits.get("limit"), state="queued")
             _run(command, folder, cwd, grace, _sharing(beside) | os.environ)
     refresh(folder.parent)
     return objective(folder)

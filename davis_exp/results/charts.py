@@ -19,6 +19,9 @@ svg.chart .front { stroke: var(--first, #1f5fa8); fill: none; stroke-width: 1.5;
 svg.chart .point { fill: var(--faint, #7a8a99); fill-opacity: .65; }
 svg.chart .point.best { fill: var(--first, #1f5fa8); fill-opacity: 1; }
 svg.chart .point.bad { fill: var(--bad, #c0392b); fill-opacity: .45; }
+svg.chart .bar { fill: var(--faint, #7a8a99); }
+svg.chart .bar.first { fill: var(--first, #1f5fa8); }
+svg.chart .bar.second { fill: var(--second, #b34700); }
 svg.chart .mean { stroke: var(--first, #1f5fa8); stroke-width: 2; }
 svg.chart .series { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
 svg.chart .series { stroke: var(--faint, #7a8a99); }
@@ -152,6 +155,25 @@ def strips(groups: Mapping[str, Sequence[Point]], y: Axis, title: str) -> str:
             right, _ = place(i + 0.3, y.low)
             body.append(f'<line class="mean" x1="{left:.1f}" y1="{at:.1f}" x2="{right:.1f}" y2="{at:.1f}"/>')
     return _svg(body, LARGE, f"{y.title} by {title}")
+
+
+def bars(
+    panels: Sequence[tuple[Axis, Sequence[Point]]], x: Axis, names: Sequence[tuple[str, str]], title: str
+) -> str:
+    """Panels below each other on one scale of x, a bar for each point of a panel; `names` of the bars' kinds."""
+    body, _ = legend(
+        [(name, kind) for name, kind in names], LARGE.left, LARGE.top - 6, LARGE.width - LARGE.right
+    )
+    for i, (y, points) in enumerate(panels):
+        place = _placer(x, y, LARGE)
+        drawn = [_frame(x, y, place, LARGE)]
+        for point in points:
+            (left, top), (right, floor) = place(point.x - 0.4, point.y), place(point.x + 0.4, y.low)
+            size = f'width="{right - left:.2f}" height="{floor - top:.1f}"'
+            text = f"<title>{html.escape(point.text)}</title>"
+            drawn.append(f'<rect class="bar {point.kind}" x="{left:.2f}" y="{top:.1f}" {size}>{text}</rect>')
+        body.append("\n".join([f'<g transform="translate(0 {i * LARGE.height})">', *drawn, "</g>"]))
+    return _svg(body, replace(LARGE, height=len(panels) * LARGE.height), title)
 
 
 def lines(series: Sequence[Line], x: Axis, y: Axis, title: str, area: Area = SMALL) -> str:

@@ -44,7 +44,7 @@ def _size(value: Any) -> bool:
 FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "state": (lambda value: value in (*STATES.values(), "queued", "running"), "a state"),
     **dict.fromkeys(("pid", "attempts", "job", "nparams", "limit", "seed"), (_count, "a whole number")),
-    **dict.fromkeys(("seconds", "nflops"), (_size, "a number of at least 0")),
+    **dict.fromkeys(("seconds", "nflops", "activation_mb", "ms"), (_size, "a number of at least 0")),
     "objective": (lambda value: given.number(value, -1e9, 1e9), "a number"),
     "exit_code": (lambda value: type(value) is int and abs(value) < 1000, "an exit code"),
     **dict.fromkeys(("overrides", "local"), (_texts, "a list of texts")),

@@ -23,21 +23,28 @@ class Incomplete(BadInput):
 
 
 class OverBudget(BadInput):
-    """The composed model has more parameters than the budget allows (exit code 3).
+    """The composed model costs more than the budget allows (exit code 3).
 
     The message is the one-line verdict ("over budget by 18,021,345: …"); `table` is the per-part breakdown,
-    `parameters` how many there are, `flops` what a frame costs (None: not counted).
+    `parameters` how many there are, `flops` what a frame costs (None: not counted), `others` what else status.json is to
+    say of its cost.
     """
 
     exit_code = 3
 
     def __init__(
-        self, message: str, table: str = "", parameters: int | None = None, flops: int | None = None
+        self,
+        message: str,
+        table: str = "",
+        parameters: int | None = None,
+        flops: int | None = None,
+        **others: float | None,
     ) -> None:
         super().__init__(message)
         self.table = table
         self.parameters = parameters
         self.flops = flops
+        self.others = others
 
 
 class CannotWrite(Exception):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ON_DATA = ("data", "train", "score")  # benches that are given the data set
-ALONE = ("infer", "startup", "memory", "models")
+ALONE = ("infer", "startup", "memory", "models", "cost")
 
 
 def main() -> None:

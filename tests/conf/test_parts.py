@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
-from davis_exp import budget
+from davis_exp import budget, config
 from davis_exp.models.losses import Loss
 from davis_exp.models.segmenter import Prediction, VideoSegmenter
 
@@ -197,9 +197,10 @@ def test_losses_learn(name: str) -> None:
 @pytest.mark.parametrize("name", choices("budget"))
 def test_budgets(name: str) -> None:
     values = node("budget", name)
-    assert set(values) == {"name", "limit"}
+    assert set(values) == {"name", *config.LIMITED}
     assert values.name == name
     assert values.limit is None or type(values.limit) is int
+    assert {values[key] for key in config.LIMITED if key != "limit"} == {None}
 
 
 def test_composed_joins_the_parts() -> None:

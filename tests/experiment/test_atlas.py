@@ -113,6 +113,19 @@ def test_the_table_has_the_limit_drawn_in_and_each_reason_once() -> None:
     assert lines[-1] == "4 combinations: 1 in budget, 1 over, 2 refused"
 
 
+def test_other_limits_are_marked_row_by_row(budget_config) -> None:
+    swept = {"encoder": ["pixel", "mobilenetv3"], "decoder": ["pixel"]}
+    for key, most in (("max_flops", 1e9), ("max_activation_mb", 20)):
+        entries = atlas.ranked(atlas.count([f"budget.{key}={most}"], swept, budget_config))
+        assert [(entry.choices["encoder"], entry.over) for entry in entries] == [
+            ("pixel", False),
+            ("mobilenetv3", True),
+        ]
+        lines = atlas_views.as_text(entries).splitlines()
+        assert lines[2].split()[-1] == "over"
+        assert lines[-1] == "2 combinations: 1 in budget, 1 over, 0 refused"
+
+
 def test_a_long_refusal_names_some_and_says_how_many_more() -> None:
     pairs = [pair for pair in itertools.product("abc", "xy") if pair != ("c", "y")]
     refused = [atlas.Entry(dict(zip(("encoder", "decoder"), p, strict=True)), refused="no") for p in pairs]
