@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from davis_exp import zoo
+from davis_exp import exported, zoo
 from davis_exp.config import parts
 from davis_exp.experiment import build
 from davis_exp.utils import given
@@ -27,10 +27,11 @@ def read(path: str | Path, allow: Collection[str] = ()) -> dict[str, Any]:
 
     It is data, whoever made it: nothing in it is executed, its config can only name parts of models by our own
     table (`davis_exp.config.parts`) and the classes that the user allows, and its weights are whole.
-    Models that ship ("zoo/NAME") and files of `davis-exp export` are checkpoints too.
+    Models that ship ("zoo/NAME") and files of `davis-exp export` are checkpoints too; those for another engine hold
+    a graph in the place of weights.
     """
-    found = weights(path)
     name = given.shown(path)
+    found = _exported(find(path)) if exported.is_exported(path) else weights(path)
     parts.check_config(found.get("config"), name, allow)
     clips = found.get("clips", {})
     if not isinstance(clips, dict) or not all(
@@ -43,15 +44,26 @@ def read(path: str | Path, allow: Collection[str] = ()) -> dict[str, Any]:
     return found
 
 
+def _exported(path: Path) -> dict[str, Any]:
+    told, model = exported.open_exported(path)
+    return {"config": told.get("config"), "clips": told.get("clips", {}), "exported": model, "state_dict": {}}
+
+
 def weights(path: str | Path) -> dict[str, Any]:
     """A checkpoint whose config is not used: its weights and what training goes on from. Raises BadInput as `read`."""
-    found = _read(path := find(path))
+    path = find(path)
     name = given.shown(path)
+    if exported.is_exported(path):
+        raise BadInput(
+            f"{name}: a graph for another engine, which cannot be trained; give the checkpoint it came from"
+        )
+    found = _read(path)
     if not isinstance(found, dict) or not isinstance(found.get("config"), dict) or "state_dict" not in found:
         raise BadInput(
             f"checkpoint: {name} has no config in it; only checkpoints written by davis-exp can be used"
         )
     _check_state(found["state_dict"], name)
+    found.pop("exported", None)  # `read` puts a graph there
     return found
 
 
@@ -128,9 +140,12 @@ def restore(checkpoint: dict[str, Any]) -> "nn.Module":
     """The model of a checkpoint with its weights (the averaged ones where it has them).
 
     It is built without memory for weights, and takes over the checkpoint's: a config that asks for more than the
-    file has costs nothing. Raises BadInput.
+    file has costs nothing. A graph for another engine is the model itself. Raises BadInput.
     """
     from davis_exp.budget import empty_weights
+
+    if "exported" in checkpoint:
+        return checkpoint["exported"]
 
     try:
         with empty_weights():
