@@ -19,6 +19,7 @@ from davis_exp.experiment import build, checkpoints
 from davis_exp.exported import PROGRAM, onnx_file, openvino_file, package, program_file
 from davis_exp.exported.form import Form
 from davis_exp.exported.int8 import quantised
+from davis_exp.exported.segmenter import ExportedSegmenter
 from davis_exp.inference import Inference, predict
 from davis_exp.metrics.jaccard import jaccard
 from davis_exp.models import exportable
@@ -26,6 +27,7 @@ from davis_exp.models.segmenter import Prediction, State, VideoSegmenter
 from davis_exp.utils.errors import BadInput, brief
 
 SAMPLES = 64  # frames that ranges are taken from
+ALIKE = 1e-3  # probabilities that differ by no more are the same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +111,8 @@ class Exporter:
         onnx_file.write(path, graph, self.told, form)
 
     def samples(self, sequences: Sequence[Clip]) -> Iterator[list[np.ndarray]]:
-        """What the model is called with on a few frames of each sequence. Raises BadInput for frames that are unreadable."""
-        length = {None: 4, (0, 0): 2}.get(self.model.context, self.how.window)
+        """What the model is called with on a few frames of each sequence. Raises BadInput for unreadable ones."""
+        length = {None: 4, (0, 0): 2}.get(self.form.context, self.how.window)
         chosen = sequences[:: max(1, len(sequences) * length // SAMPLES)]
         heard = _Heard(self.model)
         for sequence in chosen:

@@ -42,7 +42,8 @@ def open_exported(path: Path) -> tuple[dict[str, Any], "ExportedSegmenter"]:
 def package(*names: str) -> Any:
     """The first of the packages, all of them imported. Raises BadInput saying how to install them."""
     try:
-        return [import_module(name) for name in names][0]
+        first, *_ = [import_module(name) for name in names]
+        return first
     except ImportError as error:
         missing = names[0].partition(".")[0] if error.name is None else error.name
         raise BadInput(f"{missing} is not installed; pip install 'davis_exp[export]'") from error

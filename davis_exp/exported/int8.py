@@ -9,7 +9,12 @@ import numpy as np
 
 from davis_exp.exported.form import Form
 
-QUANTISED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Concat", "Resize", "Pad")
+QUANTISED = (
+    "Conv",
+    "ConvTranspose",
+    "Clip",
+    "Relu",
+)  # of the latter, those that become part of a convolution
 
 
 def quantised(model: Any, form: Form, samples: Iterable[list[np.ndarray]]) -> Any:

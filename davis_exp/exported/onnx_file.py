@@ -19,93 +19,16 @@ STRUCTURE = 4 * given.MB  # bytes beside the weights: a parsed graph takes many 
 HIGHEST = 4096  # of a number among an operator's attributes: a kernel, a stride, a padding
 KEY = "davis_exp"  # of the JSON among the file's properties
 OPSET = 20
-OPERATORS = frozenset(
-    [
-        "Abs",
-        "Add",
-        "And",
-        "AveragePool",
-        "BatchNormalization",
-        "Cast",
-        "Ceil",
-        "Clip",
-        "Concat",
-        "Constant",
-        "ConstantOfShape",
-        "Conv",
-        "ConvTranspose",
-        "DequantizeLinear",
-        "Div",
-        "Einsum",
-        "Equal",
-        "Erf",
-        "Exp",
-        "Expand",
-        "Flatten",
-        "Floor",
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "Gelu",
-        "Gemm",
-        "GlobalAveragePool",
-        "Greater",
-        "GreaterOrEqual",
-        "GridSample",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "InstanceNormalization",
-        "LayerNormalization",
-        "LeakyRelu",
-        "Less",
-        "LessOrEqual",
-        "Log",
-        "LogSoftmax",
-        "MatMul",
-        "Max",
-        "MaxPool",
-        "Min",
-        "Mod",
-        "Mul",
-        "Neg",
-        "Not",
-        "Or",
-        "Pad",
-        "Pow",
-        "QuantizeLinear",
-        "Range",
-        "Reciprocal",
-        "ReduceL2",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceSum",
-        "Relu",
-        "Reshape",
-        "Resize",
-        "Round",
-        "ScatterND",
-        "Shape",
-        "Sigmoid",
-        "Sign",
-        "Size",
-        "Slice",
-        "Softmax",
-        "Softplus",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Sum",
-        "Tanh",
-        "Tile",
-        "TopK",
-        "Transpose",
-        "Trilu",
-        "Unsqueeze",
-        "Where",
-    ]
-)
+_KNOWN = """
+Abs Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose
+DequantizeLinear Div Einsum Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm
+GlobalAveragePool Greater GreaterOrEqual GridSample HardSigmoid HardSwish Identity InstanceNormalization
+LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max MaxPool Min Mod Mul Neg Not Or Pad Pow
+QuantizeLinear Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceSum Relu Reshape Resize Round ScatterND
+Shape Sigmoid Sign Size Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Trilu
+Unsqueeze Where
+"""
+OPERATORS = frozenset(_KNOWN.split())
 """Of the standard's operators, those of models: none holds a graph of its own, loops, or reads anything else."""
 
 
@@ -181,10 +104,11 @@ def read(path: Path) -> tuple[dict[str, Any], Form, Engine, int]:
     told, form = about(next((one.value for one in model.metadata_props if one.key == KEY), None), name)
     _check(model, form, name)
     weights = sum(math.prod(tensor.dims) for tensor in _tensors(model.graph))
-    return told, form, _engine(content, form, name), weights
+    return told, form, engine(content, form, name), weights
 
 
-def _engine(content: bytes, form: Form, name: str) -> Engine:
+def engine(content: bytes, form: Form, name: str) -> Engine:
+    """A serialised graph, ready to run. Raises BadInput where ONNX Runtime cannot."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -22,95 +22,16 @@ STRUCTURE = 8 * given.MB  # of the graph
 KEY = ["davis_exp", "about"]
 OPSET = re.compile(r"opset[1-9][0-9]?")
 HIGHEST = 2**31  # of a number among a layer's settings: slices end there
-LAYERS = frozenset(
-    [
-        "Abs",
-        "Add",
-        "AvgPool",
-        "BatchNormInference",
-        "Broadcast",
-        "Ceiling",
-        "Clamp",
-        "Concat",
-        "Const",
-        "Convert",
-        "Convolution",
-        "ConvolutionBackpropData",
-        "Divide",
-        "Einsum",
-        "Elu",
-        "Equal",
-        "Erf",
-        "Exp",
-        "FakeQuantize",
-        "Floor",
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "Gelu",
-        "GELU",
-        "Greater",
-        "GreaterEqual",
-        "GridSample",
-        "GroupConvolution",
-        "GroupConvolutionBackpropData",
-        "HSigmoid",
-        "HSwish",
-        "Interpolate",
-        "LayerNorm",
-        "Less",
-        "LessEqual",
-        "Log",
-        "LogicalAnd",
-        "LogicalNot",
-        "LogicalOr",
-        "MVN",
-        "MatMul",
-        "MaxPool",
-        "Maximum",
-        "Minimum",
-        "Mish",
-        "Mod",
-        "Multiply",
-        "Negative",
-        "NormalizeL2",
-        "Pad",
-        "Parameter",
-        "Power",
-        "PReLU",
-        "Range",
-        "ReLU",
-        "ReduceL2",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceSum",
-        "Reshape",
-        "Result",
-        "Round",
-        "ScatterNDUpdate",
-        "Select",
-        "ShapeOf",
-        "Sigmoid",
-        "Sign",
-        "Slice",
-        "Softmax",
-        "SoftMax",
-        "SoftPlus",
-        "Split",
-        "Sqrt",
-        "SquaredDifference",
-        "Squeeze",
-        "StridedSlice",
-        "Subtract",
-        "Swish",
-        "Tanh",
-        "Tile",
-        "TopK",
-        "Transpose",
-        "Unsqueeze",
-        "VariadicSplit",
-    ]
-)
+_KNOWN = """
+Abs Add AvgPool BatchNormInference Broadcast Ceiling Clamp Concat Const Convert Convolution
+ConvolutionBackpropData Divide Einsum Elu Equal Erf Exp FakeQuantize Floor Gather GatherElements GatherND Gelu
+GELU Greater GreaterEqual GridSample GroupConvolution GroupConvolutionBackpropData HSigmoid HSwish Interpolate
+LayerNorm Less LessEqual Log LogicalAnd LogicalNot LogicalOr MVN MatMul MaxPool Maximum Minimum Mish Mod
+Multiply Negative NormalizeL2 Pad Parameter Power PReLU Range ReLU ReduceL2 ReduceMax ReduceMean ReduceSum
+Reshape Result Round ScatterNDUpdate Select ShapeOf Sigmoid Sign Slice Softmax SoftMax SoftPlus Split Sqrt
+SquaredDifference Squeeze StridedSlice Subtract Swish Tanh Tile TopK Transpose Unsqueeze VariadicSplit
+"""
+LAYERS = frozenset(_KNOWN.split())
 """Of OpenVINO's layers, those of models: none holds a graph of its own, loops, or reads anything else."""
 
 

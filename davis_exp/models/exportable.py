@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from davis_exp.models.segmenter import State, VideoSegmenter
 
+SIDES = 9, 15  # of the frames that it is traced with, in strides: as large as most that it will see
 MOST = 256  # sides of a frame, in strides
 LONGEST = 4096  # frames of a clip
 
@@ -88,7 +89,7 @@ def traced(model: VideoSegmenter, length: int) -> torch.export.ExportedProgram:
     ready = _with_fixed_padding(copy.deepcopy(model)).eval()
     single = model.context in (None, (0, 0))
     length = 1 if single else max(2, -(-length // step)) * step
-    frames, motion, state = first_inputs(model, (5, 7), length)
+    frames, motion, state = first_inputs(model, SIDES, length)
     dim = torch.export.Dim
     clip = {
         3: dim("height", min=2, max=MOST) * stride,
