@@ -90,6 +90,21 @@ class Exporter:
             raise BadInput(
                 f"this model cannot be exported: ONNX has no such operator ({brief(error)})"
             ) from error
+        self._try()
+
+    def _try(self) -> None:
+        """Run the graph on noise of sizes that it was not traced with. Raises BadInput where it answers otherwise."""
+        engine = onnx_file.engine(self._graph.SerializeToString(), self.form, "this model cannot be exported")
+        graph = ExportedSegmenter(self.form, engine, 0, "this model cannot be exported")
+        for sides, length in (((4, 9), 1), ((11, 8), 2)):
+            frames, motion, _ = exportable.first_inputs(self.model, sides, length * self.form.step)
+            with torch.inference_mode():
+                wanted, found = (one(frames, motion)[0].logits.sigmoid() for one in (self.model, graph))
+            if not (difference := float((wanted - found).abs().max())) <= ALIKE:
+                raise BadInput(
+                    f"this model cannot be exported: on frames of {tuple(frames.shape[-2:])} its graph differs by "
+                    f"{difference:.2g} from it"
+                )
 
     def write(self, path: Path, precision: str = "fp32", train: Sequence[Clip] = ()) -> None:
         """Write the file; `train` are the sequences whose frames decide the ranges of 8 bits. Raises BadInput."""
@@ -138,6 +153,19 @@ class Exporter:
 def first(sequence: Clip, count: int) -> Clip:
     """The first frames of a sequence."""
     return sequence if len(sequence) <= count else Picked(sequence, range(count))
+
+
+def score(
+    model: nn.Module, sequences: Sequence[Clip], how: Inference, motion: MotionSource | None
+) -> float | None:
+    """The contest's score of a model on all labelled frames of the sequences; None where there are none."""
+    found = [
+        jaccard(confidence > 127, truth)
+        for sequence in sequences
+        for i, confidence in predict(model, sequence, how, motion=motion)
+        if i in sequence.annotated and ((truth := sequence.mask(i)).any() or confidence.max() > 127)
+    ]
+    return float(np.mean(found)) if found else None
 
 
 def compare(

@@ -31,8 +31,8 @@ def test_an_experiment_exports_and_answers_alike(name, compose, tmp_path):
     try:
         Exporter(checkpoint).write(path)
     except BadInput as error:
-        assert name not in QUICK
-        assert str(error).startswith("this model cannot be exported: ")
+        if name in QUICK or not str(error).startswith("this model cannot be exported: "):
+            raise
         pytest.skip(f"refused: {error}")
     read = checkpoints.read(path)
     other = checkpoints.restore(read)
