@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -33,7 +33,7 @@ GRAPHS = {
 }
 COLUMNS = {
     "ms": "ms a frame",
-    "times": "× eager",
+    "times": "x eager",
     "fps": "predict, frames/s",
     "memory_mb": "memory, MB",
     "file_mb": "file, MB",
@@ -91,7 +91,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         digits = [3 if key == "score" else 1 for key in COLUMNS]
         values = [
-            "–" if row[key] is None else f"{row[key]:.{n}f}" for key, n in zip(COLUMNS, digits, strict=True)
+            "-" if row[key] is None else f"{row[key]:.{n}f}" for key, n in zip(COLUMNS, digits, strict=True)
         ]
         lines.append([row["engine"], *values])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -140,25 +140,17 @@ def _measure(
     whole: dict[str, list[float]] = {name: [] for name in runners}
     for round_ in range(rounds + 1):
         for name, runner in runners.items():
-            spent, count = _timed(
-                lambda runner=runner: _call(runner.model, _size_seen(runner), runner.how.window)
-            )
-            total, given = _timed(
-                lambda runner=runner: runner.write(open_input(clip)[0], Output(folder / "masks"))
-            )
+            start = time.perf_counter()
+            count = _call(runner.model, _size_seen(runner), runner.how.window)
+            middle = time.perf_counter()
+            given = runner.write(open_input(clip)[0], Output(folder / "masks"))
             if round_:  # the first warms up
-                alone[name].append(1000 * spent / count)
-                whole[name].append(given / total)
+                alone[name].append(1000 * (middle - start) / count)
+                whole[name].append(given / (time.perf_counter() - middle))
     for name in runners:
         ratios = [eager / own for eager, own in zip(alone["eager"], alone[name], strict=True)]
         rows[name] |= {"ms": statistics.median(alone[name]), "times": statistics.median(ratios)}
         rows[name]["fps"] = statistics.median(whole[name])
-
-
-def _timed(work: Callable[[], int]) -> tuple[float, int]:
-    start = time.perf_counter()
-    count = work()
-    return time.perf_counter() - start, count
 
 
 def _video(path: Path, sequence: Clip, frames: int) -> Path:

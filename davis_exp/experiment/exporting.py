@@ -60,11 +60,12 @@ class Exporter:
         from omegaconf import OmegaConf
 
         package("onnx", "onnxscript", "onnxruntime")
-        self.model = checkpoints.restore(checkpoint).eval()
-        if not isinstance(self.model, VideoSegmenter):
+        model = checkpoints.restore(checkpoint).eval()
+        if not isinstance(model, VideoSegmenter):
             raise BadInput(
                 "only a model that is composed of parts can be exported; give the checkpoint it came from"
             )
+        self.model: VideoSegmenter = model
         cfg = OmegaConf.create(checkpoint["config"])
         self.how, self.motion = build.inference(cfg), build.build_motion(cfg)
         self.told = {

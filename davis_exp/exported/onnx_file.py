@@ -172,18 +172,21 @@ def _tensors(graph: Any) -> Iterator[Any]:
 
 
 def _beside_weights(content: bytes) -> int:
-    """Bytes of a serialised model that are not the raw data of its weights; very many where it is damaged."""
-    spent = len(content)
+    """Bytes of a serialised model that are not the raw data of its weights; counted no further than STRUCTURE."""
+    raw = 0
     for tag, start, stop in _fields(content, 0, len(content)):
         if tag != 7:  # ModelProto.graph
             continue
         for inner, first, last in _fields(content, start, stop):
-            if inner == 5:  # GraphProto.initializer
-                raw = [
-                    b - a for field, a, b in _fields(content, first, last) if field == 9
-                ]  # TensorProto.raw_data
-                spent -= sum(raw[-1:])
-    return spent
+            kept = 0
+            for field, a, b in _fields(content, first, last) if inner == 5 else ():  # GraphProto.initializer
+                if a - raw > STRUCTURE:
+                    return a - raw
+                kept = b - a if field == 9 else kept  # TensorProto.raw_data, of which the last counts
+            raw += kept
+            if last - raw > STRUCTURE:
+                return last - raw
+    return len(content) - raw
 
 
 def _fields(content: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
