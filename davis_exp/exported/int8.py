@@ -1,5 +1,6 @@
 """An ONNX graph in whole numbers of 8 bits, per channel, as it is when real frames go through it."""
 
+import logging
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,18 +37,22 @@ def quantised(model: Any, form: Form, samples: Iterable[list[np.ndarray]]) -> An
 
     with tempfile.TemporaryDirectory(prefix="davis_exp_") as temporary:
         out = Path(temporary) / "int8.onnx"
-        quantize_static(
-            model,
-            out,
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTISED),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=_ends(model),
-            calibration_providers=["CPUExecutionProvider"],
-        )
+        logging.disable(logging.WARNING)  # advice to run other tools of its own first
+        try:
+            quantize_static(
+                model,
+                out,
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(QUANTISED),
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=_ends(model),
+                calibration_providers=["CPUExecutionProvider"],
+            )
+        finally:
+            logging.disable(logging.NOTSET)
         return onnx.load(out)
 
 

@@ -1,5 +1,6 @@
 """ONNX files: written from a traced model, looked through before ONNX Runtime is given them, run by it."""
 
+import functools
 import json
 import math
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from davis_exp.utils import given, written
 from davis_exp.utils.errors import BadInput, brief, quoted
 
 LARGEST = 512 * given.MB
+MEMORY = 1536 * given.MB  # of all graphs together, weights included: what asks for more is refused
 STRUCTURE = 4 * given.MB  # bytes beside the weights: a parsed graph takes many times its length in memory
 HIGHEST = 4096  # of a number among an operator's attributes: a kernel, a stride, a padding
 KEY = "davis_exp"  # of the JSON among the file's properties
@@ -111,7 +113,9 @@ def engine(content: bytes, form: Form, name: str) -> Engine:
     """A serialised graph, ready to run. Raises BadInput where ONNX Runtime cannot."""
     import onnxruntime
 
+    _limit_memory()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = 4  # what it has to say is in its errors
     options.intra_op_num_threads = torch.get_num_threads()
     # Threads that wait do so asleep: decoding, flow and encoding need the cores.
@@ -128,6 +132,16 @@ def engine(content: bytes, form: Form, name: str) -> Engine:
             raise BadInput(f"{name}: its graph cannot be run: {brief(error)}") from error
 
     return run
+
+
+@functools.cache
+def _limit_memory() -> None:
+    """Have ONNX Runtime take no more than MEMORY in this process, whatever sizes a graph asks for."""
+    import onnxruntime as ort
+
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    arena = {"max_mem": MEMORY, "arena_extend_strategy": 1}  # 1: as much as is asked for, no power of two
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg(arena))
 
 
 def _check(model: Any, form: Form, name: str) -> None:

@@ -18,6 +18,7 @@ from davis_exp.utils import given, written
 from davis_exp.utils.errors import BadInput, brief, quoted
 
 LARGEST = 512 * given.MB  # of the weights
+VALUES = 2**27  # numbers that a layer gives, at most: half a GB
 STRUCTURE = 8 * given.MB  # of the graph
 KEY = ["davis_exp", "about"]
 OPSET = re.compile(r"opset[1-9][0-9]?")
@@ -88,22 +89,43 @@ def _engine(openvino: Any, content: bytes, weights: bytes, form: Form, name: str
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
     if form.precision == "fp32":  # else OpenVINO may compute in what halves this processor has
         settings["INFERENCE_PRECISION_HINT"] = "f32"
+    core = openvino.Core()
     try:
-        core = openvino.Core()
-        request = core.compile_model(
-            core.read_model(content, weights), "CPU", settings
-        ).create_infer_request()
+        graph = core.read_model(content, weights)
+        outputs = [output.get_any_name() for output in graph.outputs]
     except Exception as error:
         raise BadInput(f"{name}: OpenVINO cannot use it: {brief(error)}") from error
+    if outputs != list(form.outputs):
+        raise BadInput(f"{name}: its graph takes and gives other things than it says; export it again")
+    ready: dict[tuple[tuple[int, ...], ...], Any] = {}  # of the last size: graphs of fixed size are faster
 
     def run(inputs: list[np.ndarray]) -> list[np.ndarray]:
         try:
-            found = request.infer(dict(zip(form.inputs, inputs, strict=True)), share_inputs=True)
+            shapes = tuple(one.shape for one in inputs)
+            if shapes not in ready:
+                ready.clear()
+                graph.reshape(dict(zip(form.inputs, map(list, shapes), strict=True)))
+                _check_sizes(graph, name)
+                ready[shapes] = core.compile_model(graph, "CPU", settings).create_infer_request()
+            found = ready[shapes].infer(dict(zip(form.inputs, inputs, strict=True)), share_inputs=True)
             return [np.array(found[output]) for output in form.outputs]
+        except BadInput:
+            raise
         except Exception as error:
             raise BadInput(f"{name}: its graph cannot be run: {brief(error)}") from error
 
     return run
+
+
+def _check_sizes(graph: Any, name: str) -> None:
+    """Refuses a graph that computes something very large, or of a size that is not known before. Raises BadInput."""
+    for node in graph.get_ordered_ops():
+        for output in node.outputs():
+            shape = output.get_partial_shape()
+            if shape.is_dynamic or math.prod(output.get_shape()) > VALUES:
+                raise BadInput(
+                    f"{name}: {quoted(node.get_friendly_name())} is too large for frames of this size"
+                )
 
 
 def _check(root: ElementTree.Element, form: Form, size: int, name: str) -> int:

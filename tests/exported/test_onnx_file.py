@@ -1,6 +1,7 @@
 """ONNX files as they are given to us: read, or refused in a line before an engine sees them."""
 
 import json
+import resource
 import time
 
 import numpy as np
@@ -139,6 +140,37 @@ def test_a_hostile_graph_is_refused_in_a_line(exported, tmp_path, change, said):
     with pytest.raises(BadInput, match=said) as refused:
         checkpoints.read(changed(exported, tmp_path, change))
     assert "\n" not in str(refused.value)
+
+
+def enormous(model):
+    """Adds a mean of 19 GB of numbers to the logits."""
+    sizes = onnx.numpy_helper.from_array(np.array([1, 1, 3, 40_000, 40_000]), "sizes")
+    model.graph.initializer.append(sizes)
+    last = next(node for node in model.graph.node if "logits" in node.output)
+    last.output[list(last.output).index("logits")] = "before"
+    model.graph.node.add(op_type="ReduceMean", name="small", input=["frames"], output=["small"])
+    model.graph.node.add(op_type="Expand", name="huge", input=["small", "sizes"], output=["huge"])
+    mean = model.graph.node.add(op_type="ReduceMean", name="mean", input=["huge"], output=["mean"])
+    mean.attribute.add(name="keepdims", type=2).i = 0
+    model.graph.node.add(op_type="Add", name="add", input=["before", "mean"], output=["logits"])
+
+
+def test_a_graph_that_asks_for_much_memory_is_refused_when_it_is_run(exported, tmp_path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    predictor = Predictor(changed(exported, tmp_path, enormous))
+    with pytest.raises(BadInput, match="cannot be run"):
+        list(predictor([np.zeros((48, 64, 3), np.uint8)]))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # kB
+
+
+def test_openvino_refuses_it_too(exporter, exported, tmp_path):
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install 'davis_exp[export]'")
+    from davis_exp.exported import openvino_file
+
+    path = tmp_path / "x.xml"
+    openvino_file.write(path, onnx.load(changed(exported, tmp_path, enormous)), exporter.told, exporter.form)
+    with pytest.raises(BadInput, match="too large"):
+        list(Predictor(path)([np.zeros((48, 64, 3), np.uint8)]))
 
 
 def test_damaged_and_other_files_are_refused(exported, tmp_path):
