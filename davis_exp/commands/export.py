@@ -86,6 +86,8 @@ def _to_engine(args: argparse.Namespace, checkpoint: dict[str, Any]) -> int:
     from davis_exp.experiment import checkpoints
     from davis_exp.experiment.exporting import Exporter
 
+    if args.out.suffix == ".xml":
+        exported.package("openvino")
     precision = args.precision or "fp32"
     source = open_source(args.data) if args.data else GeneratedSource(train=1, test=2)
     train = source.sequences("train") if precision == "int8" else []

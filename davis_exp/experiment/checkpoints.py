@@ -129,6 +129,17 @@ def _check_state(state: Any, name: str) -> None:
             )
 
 
+def check_counted(checkpoint: dict[str, Any] | None, count: int) -> None:
+    """Refuses a graph that holds more numbers than the model of its config, which has `count`. Raises BadInput."""
+    graph = (checkpoint or {}).get("exported")
+    if (
+        graph is not None and graph.weights > 1.1 * count + 10_000
+    ):  # scales of 8 bits, shapes and other constants
+        raise BadInput(
+            f"{graph.name}: holds {graph.weights:,} numbers, but the model that it says it is has {count:,}"
+        )
+
+
 def score(checkpoint: dict[str, Any], monitor: str, default: Any = None) -> Any:
     """What the checkpoint scored on `monitor` when it was kept as the best; `default` if it was not kept for that."""
     states = checkpoint.get("callbacks", {}).values()

@@ -56,6 +56,7 @@ class Experiment:
         """Say what the model costs, and note it in the run's status. Raises OverBudget, and then nothing is written."""
         limit = self.model_cfg.budget.limit
         budget.guard(self.cost, limit)
+        checkpoints.check_counted(self.checkpoint, self.cost.parameters + self.cost.buffers)
         composed = stored.read(self.output)
         choices = composed.choices if composed is not None and self.checkpoint is None else {}
         if line := composition(choices):

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import sys
 import time
 
 import numpy as np
@@ -51,6 +52,40 @@ def test_a_graph_cannot_be_trained_or_exported_again(exported, tmp_path):
 
     assert main(["export", str(exported), "-o", str(tmp_path / "x.safetensors")]) == 2
     assert main(["export", str(exported), "-o", str(tmp_path / "x.onnx")]) == 2
+
+
+def test_a_graph_of_more_weights_than_its_model_is_refused(exported, exporter):
+    checkpoint = checkpoints.read(exported)
+    own = sum(value.numel() for value in exporter.model.state_dict().values())
+    checkpoints.check_counted(checkpoint, own)
+    checkpoint["exported"].weights = own + 1_000_000
+    with pytest.raises(BadInput, match="holds 1,"):
+        checkpoints.check_counted(checkpoint, own)
+
+
+def test_without_the_packages_one_line_says_how_to_install_them(exported, tmp_path, monkeypatch, capsys):
+    from davis_exp.cli import main
+
+    for package in ("onnx", "openvino"):
+        monkeypatch.setitem(sys.modules, package, None)
+    for suffix, package in ((".onnx", "onnx"), (".xml", "openvino")):
+        assert main(["export", "zoo/zoo_mobile", "-o", str(tmp_path / f"x{suffix}")]) == 2
+        said = capsys.readouterr().err
+        assert said == f"davis-exp: {package} is not installed; pip install 'davis_exp[export]'\n"
+    with pytest.raises(BadInput, match=r"davis_exp\[export\]"):
+        checkpoints.read(exported)
+
+
+def test_what_the_command_refuses(tmp_path, capsys):
+    from davis_exp.cli import main
+
+    for words, said in (
+        (["-o", "x.tflite"], "must end in"),
+        (["-o", "x.pt2", "--precision", "fp16"], "has its own"),
+        (["-o", "x.onnx", "--precision", "int8"], "--data"),
+    ):
+        assert main(["export", "zoo/zoo_mobile", *words]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_checkpoint_cannot_bring_a_graph(exporter, tmp_path):
