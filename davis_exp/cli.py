@@ -127,8 +127,13 @@ COMMANDS = {
     ),
     "export": Command(
         "davis_exp.commands.export",
-        "a checkpoint as one small file to hand on",
-        "davis-exp export best.ckpt -o model.safetensors",
+        "a checkpoint as one small file to hand on, or for another engine: ONNX, OpenVINO",
+        "davis-exp export best.ckpt -o model.onnx --precision int8 --data ../davis",
+    ),
+    "benchmark": Command(
+        "davis_exp.commands.benchmark",
+        "a checkpoint run by each engine: speed, memory, size, score",
+        "davis-exp benchmark zoo/zoo_mobile --data ../davis",
     ),
 }
 

@@ -5,7 +5,7 @@ import contextlib
 import re
 from pathlib import Path
 
-from davis_exp import zoo
+from davis_exp import exported, zoo
 from davis_exp.commands.options import add_allow
 from davis_exp.utils import written
 from davis_exp.utils.errors import BadInput, Incomplete
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if len(args.given) > 2:
         raise BadInput(f"{' '.join(args.given)}: give a checkpoint and an input, or an input alone")
     checkpoint, given = ([zoo.DEFAULT, *args.given])[-2:]
-    if zoo.is_model_file(given) or given.endswith((".ckpt", ".keras")):
+    if zoo.is_model_file(given) or exported.is_exported(given) or given.endswith((".ckpt", ".keras")):
         raise BadInput(f"{given} is a checkpoint: give what to predict on after it, a video or a folder")
     if args.every < 1:
         raise BadInput(f"--every: must be at least 1, got {args.every}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from davis_exp import config, zoo
+from davis_exp import config, exported, zoo
 from davis_exp.config import parts
 from davis_exp.experiment import build
 from davis_exp.utils import given
@@ -29,10 +29,11 @@ def read(path: str | Path, allow: Collection[str] = ()) -> dict[str, Any]:
 
     It is data, whoever made it: nothing in it is executed, its config can only name parts of models by our own
     table (`davis_exp.config.parts`) and the classes that the user allows, and its weights are whole.
-    Models that ship ("zoo/NAME") and files of `davis-exp export` are checkpoints too.
+    Models that ship ("zoo/NAME") and files of `davis-exp export` are checkpoints too; those for another engine hold
+    a graph in the place of weights.
     """
-    found = weights(path)
     name = given.shown(path)
+    found = _exported(find(path)) if exported.is_exported(path) else weights(path)
     parts.check_config(found.get("config"), name, allow)
     clips = found.get("clips", {})
     if not isinstance(clips, dict) or not all(
@@ -45,15 +46,26 @@ def read(path: str | Path, allow: Collection[str] = ()) -> dict[str, Any]:
     return found
 
 
+def _exported(path: Path) -> dict[str, Any]:
+    told, model = exported.open_exported(path)
+    return {"config": told.get("config"), "clips": told.get("clips", {}), "exported": model, "state_dict": {}}
+
+
 def weights(path: str | Path) -> dict[str, Any]:
     """A checkpoint whose config is not used: its weights and what training goes on from. Raises BadInput as `read`."""
-    found = _read(path := find(path))
+    path = find(path)
     name = given.shown(path)
+    if exported.is_exported(path):
+        raise BadInput(
+            f"{name}: a graph for another engine, which cannot be trained; give the checkpoint it came from"
+        )
+    found = _read(path)
     if not isinstance(found, dict) or not isinstance(found.get("config"), dict) or "state_dict" not in found:
         raise BadInput(
             f"checkpoint: {name} has no config in it; only checkpoints written by davis-exp can be used"
         )
     _check_state(found["state_dict"], name)
+    found.pop("exported", None)  # `read` puts a graph there
     return found
 
 
@@ -144,6 +156,17 @@ def _check_state(state: Any, name: str) -> None:
             )
 
 
+def check_counted(checkpoint: dict[str, Any] | None, count: int) -> None:
+    """Refuses a graph that holds more numbers than the model of its config, which has `count`. Raises BadInput."""
+    graph = (checkpoint or {}).get("exported")
+    if (
+        graph is not None and graph.weights > 1.1 * count + 10_000
+    ):  # scales of 8 bits, shapes and other constants
+        raise BadInput(
+            f"{graph.name}: holds {graph.weights:,} numbers, but the model that it says it is has {count:,}"
+        )
+
+
 def score(checkpoint: dict[str, Any], monitor: str, default: Any = None) -> Any:
     """What the checkpoint scored on `monitor` when it was kept as the best; `default` if it was not kept for that."""
     states = checkpoint.get("callbacks", {}).values()
@@ -155,9 +178,12 @@ def restore(checkpoint: dict[str, Any]) -> "nn.Module":
     """The model of a checkpoint with its weights (the averaged ones where it has them).
 
     It is built without memory for weights, and takes over the checkpoint's: a config that asks for more than the
-    file has costs nothing. Raises BadInput.
+    file has costs nothing. A graph for another engine is the model itself. Raises BadInput.
     """
     from davis_exp import budget
+
+    if "exported" in checkpoint:
+        return checkpoint["exported"]
 
     try:
         with budget.empty_weights():

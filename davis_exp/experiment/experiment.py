@@ -57,6 +57,7 @@ class Experiment:
         """Say what the model costs, and note it in the run's status. Raises OverBudget, and then nothing is written."""
         limits = budget.Limits.of(self.model_cfg.budget)
         budget.guard(self.cost, limits)
+        checkpoints.check_counted(self.checkpoint, self.cost.parameters + self.cost.buffers)
         composed = stored.read(self.output)
         choices = composed.choices if composed is not None and self.checkpoint is None else {}
         if line := composition(choices):

@@ -74,7 +74,13 @@ class Predictor:
         if cfg.get("flow") and "cache" in cfg.flow:  # a stranger's video is not worth keeping the flow of
             cfg.flow.cache = False
         self.size, self.how, self.motion = size, build.inference(cfg), build.build_motion(cfg)
-        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        graph = "exported" in read  # run by another engine
+        if graph and device not in ("auto", "cpu"):
+            raise BadInput(
+                f"--device {device}: {self.name} runs on the CPU; give the checkpoint it came from"
+            )
+        gpu = torch.cuda.is_available() and not graph
+        name = ("cuda" if gpu else "cpu") if device == "auto" else device
         try:
             self.device = torch.device(name)
             self.model = checkpoints.restore(read).to(self.device).eval()
@@ -119,7 +125,8 @@ class Predictor:
             yield cache.take(i), confidence
 
     def __repr__(self) -> str:
-        count = sum(parameter.numel() for parameter in self.model.parameters())
+        own = sum(parameter.numel() for parameter in self.model.parameters())
+        count = getattr(self.model, "weights", own)  # of a graph for another engine, the numbers in it
         seen = "any size" if self.how.size is None else "about {} x {}".format(*self.size or self.how.size)
         return f"Predictor({self.name}: {count:,} parameters, sees {seen}, on {self.device})"
 

@@ -129,6 +129,11 @@ class VideoSegmenter(nn.Module):
         return self._context
 
     @property
+    def levels(self) -> Levels:
+        """The levels of its encoder."""
+        return self._levels
+
+    @property
     def needs_motion(self) -> bool:
         """Whether `forward` must be given motion."""
         return self.encoder.needs_motion and self.flow is None
@@ -190,17 +195,26 @@ class VideoSegmenter(nn.Module):
 
     def padded(self, size: Size) -> Size:
         """`size` (T, H, W) rounded up to what every level's stride divides."""
-        t, h, w = size
-        step, stride = math.lcm(*self._levels.temporal_strides), math.lcm(*self._levels.strides)
-        return -(-t // step) * step, -(-h // stride) * stride, -(-w // stride) * stride
+        return round_up(size, math.lcm(*self._levels.temporal_strides), math.lcm(*self._levels.strides))
 
     def _pad(self, clip: Tensor) -> Tensor:
         t, _, h, w = clip.shape[1:]
-        pt, ph, pw = self.padded((t, h, w))
-        if (pt, ph, pw) == (t, h, w):
-            return clip
-        clip = clip.transpose(1, 2)  # (B, C, T, H, W): `pad` replicates the last three axes
-        return F.pad(clip, (0, pw - w, 0, ph - h, 0, pt - t), mode="replicate").transpose(1, 2)
+        return pad(clip, self.padded((t, h, w)))
+
+
+def round_up(size: Size, step: int, stride: int) -> Size:
+    """`size` (T, H, W) rounded up to multiples of `step` frames and `stride` pixels."""
+    t, h, w = size
+    return -(-t // step) * step, -(-h // stride) * stride, -(-w // stride) * stride
+
+
+def pad(clip: Tensor, padded: Size) -> Tensor:
+    """A clip (B, T, C, H, W) made as large as `padded` (T, H, W) by repeating its last frame, row and column."""
+    (pt, ph, pw), (t, _, h, w) = padded, clip.shape[1:]
+    if (pt, ph, pw) == (t, h, w):
+        return clip
+    clip = clip.transpose(1, 2)  # (B, C, T, H, W): `pad` replicates the last three axes
+    return F.pad(clip, (0, pw - w, 0, ph - h, 0, pt - t), mode="replicate").transpose(1, 2)
 
 
 def join_contexts(contexts: Mapping[str, Context]) -> Context:

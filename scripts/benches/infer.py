@@ -1,6 +1,7 @@
 """`davis-exp predict` on a video against the bare model: how much of its speed is left for everything else.
 
     scripts/bench infer [--models mobile zoo/zoo_mobile …] [--size 480 854] [--frames 120] [--threads N] [--json F]
+                        [--graphs zoo/zoo_mobile mobile] [--data DAVIS]
 
 Predicting reads an mp4 (what it takes to open it included), resizes frames, runs the model, and writes a PNG mask for each
 frame and the overlay video. The bare model is called as inference calls it (one frame after the other with its state, or
@@ -9,6 +10,9 @@ memory. Frames a second, medians of rounds in which both take turns.
 
 Videos are generated ones. Models are experiments, without weights, or those that ship; what they answer is an ellipse:
 the noise that they would answer takes many times as long to outline and to encode as the masks of any trained model.
+
+Those named as --graphs are exported to ONNX too, in float32 and in 8 bits (ranges from --data's train frames, else from
+generated ones), and run in the same turns: the model alone, without flow, and whole predict.
 """
 
 import os
@@ -27,16 +31,20 @@ from hydra import compose, initialize_config_dir
 from davis_exp import zoo
 from davis_exp.config import conf_dir
 from davis_exp.data.sequences import Sequence
+from davis_exp.data.sources import open_source
 from davis_exp.data.sources.arrays import ArraySequence
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.data.sources.video import open_input
-from davis_exp.experiment import build
+from davis_exp.experiment import build, checkpoints
+from davis_exp.experiment.exporting import Exporter
 from davis_exp.experiment.prediction import Output, Predictor, same_pixels
 from davis_exp.inference import Inference, spans
 from davis_exp.models.segmenter import Prediction
 from davis_exp.results.video import VideoWriter
 
 GOAL = 0.85
+GRAPHS = {"fp32": 1.8, "int8": 3.0}  # precision: how much faster than eager the model alone shall be
+WHOLE = 2.0  # how much faster whole predict shall be in 8 bits
 
 
 def video(path: Path, size: tuple[int, int], frames: int) -> Path:
@@ -59,8 +67,8 @@ def checkpoint(path: Path, cfg: Any) -> Path:
 
 
 @torch.inference_mode()
-def bare(predictor: Predictor, how: Inference, sequence: Sequence) -> None:
-    """The calls of the model, and of its optical flow, that the sequence takes, and nothing else."""
+def bare(predictor: Predictor, how: Inference, sequence: Sequence, flow: bool = True) -> None:
+    """The calls of the model, and with `flow` of its optical flow, that the sequence takes, and nothing else."""
     model, state, frames, done = predictor.model, None, len(sequence), 0
     if model.context is None:
         clips = [1] * frames
@@ -74,12 +82,25 @@ def bare(predictor: Predictor, how: Inference, sequence: Sequence) -> None:
     }
     for length in clips:
         clip = made[length]
-        if model.needs_motion:
+        if model.needs_motion and flow:
             for i in range(done, min(done + length, frames)):
                 predictor.motion.vectors(sequence, i)
         done += length
         prediction, state = model(clip, clip if model.needs_motion else None, state)
         prediction.logits.cpu()  # waits for the device
+
+
+def graphs(given: str | Path, folder: Path, data: Path | None) -> dict[str, Predictor]:
+    """A checkpoint as ONNX graphs, by precision."""
+    source = open_source(data) if data else GeneratedSource(train=8, test=1, height=480, width=854)
+    exporter = Exporter(checkpoints.read(given))
+    found = {}
+    for precision in GRAPHS:
+        path = folder / f"{precision}.onnx"
+        exporter.write(path, precision, source.sequences("train") if precision == "int8" else ())
+        found[precision] = Predictor(path)
+        path.unlink()
+    return found
 
 
 def answer_ellipses(module: torch.nn.Module, arguments: Any, answer: tuple[Prediction, Any]) -> Any:
@@ -101,6 +122,8 @@ def speed(work: Callable[[], Any], frames: int) -> tuple[float, float]:
 def main() -> None:
     parser = _report.parser(__doc__, rounds=5)
     parser.add_argument("--models", nargs="+", default=["mobile", "contest_pretrained", zoo.DEFAULT])
+    parser.add_argument("--graphs", nargs="*", default=[zoo.DEFAULT, "mobile"])
+    parser.add_argument("--data", type=Path, help="a data set in DAVIS layout")
     parser.add_argument(
         "--size", type=int, nargs=2, default=(480, 854), metavar=("H", "W"), help="of the video"
     )
@@ -108,7 +131,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="PyTorch's (default: one a core)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    report = _report.Report("infer", ("torch", "av", "opencv-python-headless"))
+    report = _report.Report("infer", ("torch", "av", "opencv-python-headless", "onnxruntime"))
     with (
         tempfile.TemporaryDirectory() as temporary,
         initialize_config_dir(str(conf_dir()), version_base="1.3"),
@@ -130,6 +153,17 @@ def main() -> None:
                     open_input(clip)[0], Output(folder / name.replace("/", "_"))
                 ),
             }
+            made = graphs(given, folder, args.data) if name in args.graphs else {}
+            if made:
+                turns["the model alone"] = lambda predictor=predictor, how=how: bare(
+                    predictor, how, frames, False
+                )
+            for precision, graph in made.items():
+                graph.model.register_forward_hook(answer_ellipses)
+                turns[f"{precision} alone"] = lambda graph=graph, how=how: bare(graph, how, frames, False)
+                turns[f"predict, {precision}"] = lambda graph=graph, precision=precision: graph.write(
+                    open_input(clip)[0], Output(folder / precision)
+                )
             measured: dict[str, list[tuple[float, float]]] = {turn: [] for turn in turns}
             peaks: dict[str, list[float]] = {turn: [] for turn in turns}
             for round_ in range(args.rounds + 1):
@@ -148,6 +182,18 @@ def main() -> None:
             pairs = zip(measured["predict"], measured["the bare model"], strict=True)
             ratios = [own / alone for (own, _), (alone, _) in pairs]
             report.ratio(f"{name}: predict / the bare model", sorted(ratios)[len(ratios) // 2], GOAL)
+            for precision in made:
+                whole = WHOLE if precision == "int8" else None
+                for one, other, goal in (
+                    (f"{precision} alone", "the model alone", GRAPHS[precision]),
+                    (f"predict, {precision}", "predict", whole),
+                ):
+                    pairs = zip(measured[one], measured[other], strict=True)
+                    ratios = [own / eager for (own, _), (eager, _) in pairs]
+                    report.ratio(f"{name}: {one} / {other}", sorted(ratios)[len(ratios) // 2], goal)
+                    pairs = zip(measured[other], measured[one], strict=True)
+                    ratios = [eager / own for (_, eager), (_, own) in pairs]
+                    report.ratio(f"{name}: {one} / {other}, by CPU time", sorted(ratios)[len(ratios) // 2])
     report.write(args.json)
 
 

@@ -1,0 +1,56 @@
+"""OpenVINO's two files: read, or refused in a line."""
+
+import pytest
+
+from davis_exp.data.sources.generated import GeneratedSource
+from davis_exp.experiment import checkpoints
+from davis_exp.utils.errors import BadInput
+
+pytest.importorskip("openvino", reason="openvino is not installed: pip install 'davis_exp[export]'")
+
+
+@pytest.fixture(scope="module")
+def written(exporter, tmp_path_factory):
+    path = tmp_path_factory.mktemp("openvino") / "model.xml"
+    exporter.write(path)
+    return path
+
+
+def test_it_answers_as_the_checkpoint(exporter, written):
+    (sequence,) = GeneratedSource(train=1, test=1, length=8, height=48, width=64).sequences("test")
+    found = exporter.compare(checkpoints.restore(checkpoints.read(written)), [sequence], 8)
+    assert found.probability <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('type="Convolution"', 'type="ReadValue"', "is not known here"),
+        ('version="opset1"', 'version="extension"', "is not known here"),
+        ("<?xml", '<!DOCTYPE x [<!ENTITY a "b">]><?xml', "refused"),
+        ('offset="0"', 'offset="999999999"', "outside of its weights"),
+        ("weights_digest", "other", "other weights"),
+        ("</net>", "", "no graph of OpenVINO's"),
+        ("<about", "<other", "has no config"),
+    ],
+)
+def test_a_hostile_graph_is_refused_in_a_line(written, tmp_path, old, new, said):
+    text = written.read_text()
+    if old == "<?xml":
+        text = f"<?xml version='1.0'?>{text}"
+    assert old in text
+    path = tmp_path / "x.xml"
+    path.write_text(text.replace(old, new))
+    path.with_suffix(".bin").write_bytes(written.with_suffix(".bin").read_bytes())
+    with pytest.raises(BadInput, match=said):
+        checkpoints.read(path)
+
+
+def test_weights_that_are_missing_or_other_are_refused(written, tmp_path):
+    path = tmp_path / "x.xml"
+    path.write_bytes(written.read_bytes())
+    with pytest.raises(BadInput, match=r"x\.bin"):
+        checkpoints.read(path)
+    path.with_suffix(".bin").write_bytes(b"\0" * 100)
+    with pytest.raises(BadInput, match="other weights"):
+        checkpoints.read(path)
