@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from davis_exp.launch import job_folders, status
+from davis_exp.launch import status
 
 TINY = (
     *("data=generated", "decoder=pixel", "data.train=4", "data.test=2", "data.length=6"),
@@ -99,7 +99,7 @@ def test_a_sweep_survives_its_worst_jobs_and_goes_on(folder: Path) -> None:
     assert train(folder, *command).returncode == 1
     (sweep,) = (folder / "multirun").iterdir()
     jobs = summary(sweep)
-    assert {name: job["state"] for name, job in job_folders.items()} == {
+    assert {name: job["state"] for name, job in jobs.items()} == {
         "one": "finished",
         "two": "finished",
         "half": "finished",
@@ -123,11 +123,11 @@ def test_a_sweep_survives_its_worst_jobs_and_goes_on(folder: Path) -> None:
         assert 0 <= record["objective"] <= 1
         assert float(jobs[job]["holdout_J"]) == record["objective"]
 
-    before = {name: status.read(sweep / job["folder"]) for name, job in job_folders.items()}
+    before = {name: status.read(sweep / job["folder"]) for name, job in jobs.items()}
     done = train(folder, *command)
     assert done.returncode == 1  # what crashes crashes again
     jobs = summary(sweep)
-    again = {name for name, job in job_folders.items() if status.read(sweep / job["folder"]) != before[name]}
+    again = {name for name, job in jobs.items() if status.read(sweep / job["folder"]) != before[name]}
     assert again == {"killed", "crash"}
     assert jobs["killed"]["state"] == "finished"
     assert jobs["killed"]["attempts"] == "2"
