@@ -109,7 +109,7 @@ def _distribution(override: Override) -> "BaseDistribution":
                 return IntDistribution(int(sought.start), int(sought.end), log=log)
             return FloatDistribution(float(sought.start), float(sought.end), log=log)
         if isinstance(sought, RangeSweep) and not sought.shuffle:
-            values = list(override.sweep_iterator())
+            values: list[Any] = list(override.sweep_iterator())
             if values and all(isinstance(value, int) for value in values):
                 return IntDistribution(values[0], values[-1], step=int(sought.step))
             if values:
