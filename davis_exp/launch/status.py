@@ -19,7 +19,15 @@ from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, OverBudget, cannot_write, first_said
 
 ERROR = "error.txt"  # the traceback of a run that failed inside
-KEPT = ("job", "overrides", "identity", "limit", "attempts", "seconds")  # by a run that is gone on with
+KEPT = (
+    "job",
+    "trial",
+    "overrides",
+    "identity",
+    "limit",
+    "attempts",
+    "seconds",
+)  # by a run that is gone on with
 
 LOCK = ".lock"
 PATIENCE = 40  # times 50 ms: `held` of another process has it for a moment, longer on a loaded machine

@@ -21,6 +21,7 @@ from davis_exp.launch.quoting import quoted_value
 from davis_exp.results import summary
 from davis_exp.results.summary import Row
 from davis_exp.runs import score as scores
+from davis_exp.runs import trials
 from davis_exp.utils import interrupts
 from davis_exp.utils.errors import BadInput
 
@@ -96,9 +97,12 @@ def run_job(
     with status.turn(folder / ".turn"):  # whoever runs the very same job now has our answer later
         while status.held(folder):  # by a job that was left behind when its sweep was killed
             time.sleep(POLL)
-        if job_folders.settled(status.read(folder), limit):
-            print(f"job {fields.get('job')}: {status.read(folder)['state']} before, in {folder}", flush=True)
+        record, trial = status.read(folder), os.environ.get(trials.ENVIRONMENT)
+        given_up = record.get("state") == "pruned" and record.get("trial") == trial  # by this very trial
+        if job_folders.settled(record, limit) or given_up:
+            print(f"job {fields.get('job')}: {record['state']} before, in {folder}", flush=True)
         else:
+            fields |= {"trial": trial} if trial else {}
             status.update(folder, **fields, limit=limit, state="queued")
             _run(command, folder, cwd, grace, _sharing(beside) | os.environ)
     refresh(folder.parent)

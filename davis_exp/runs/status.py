@@ -49,7 +49,8 @@ FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "exit_code": (lambda value: type(value) is int and abs(value) < 1000, "an exit code"),
     "overrides": (_texts, "a list of texts"),
     **dict.fromkeys(
-        ("started", "revision", "command", "digest", "identity", "test_split", "error"), (_text, "a text")
+        ("started", "revision", "command", "digest", "identity", "test_split", "error", "trial"),
+        (_text, "a text"),
     ),
 }
 

@@ -61,6 +61,10 @@ class Recorder(ABC):
         """Hand in figures of the whole run."""
 
     @abstractmethod
+    def finalize(self, status: str) -> None:
+        """End the run there."""
+
+    @abstractmethod
     def keep_file(self, path: Path) -> None:
         """Hand in a file or a folder."""
 
@@ -75,6 +79,9 @@ class Recorder(ABC):
                 self.keep_score(score)
             for path in filter(Path.exists, made):
                 self.keep_file(path)
+            self.finalize(
+                "success"
+            )  # of Lightning's loggers: what comes after its own last word has to be closed too
 
         self.tried(all_of_it)
 
