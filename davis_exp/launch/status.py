@@ -20,7 +20,7 @@ from davis_exp.utils.errors import BadInput, OverBudget, cannot_write, first_sai
 
 ERROR = "error.txt"  # the traceback of a run that failed inside
 KEPT = (  # by a run that is gone on with
-    *("job", "overrides", "identity", "local", "data", "limit", "attempts", "seconds"),
+    *("job", "trial", "overrides", "identity", "local", "data", "limit", "attempts", "seconds"),
 )
 
 LOCK = ".lock"

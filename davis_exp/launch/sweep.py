@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from davis_exp.launch import expand, job_folders, runs, status
 from davis_exp.launch.quoting import quoted_value
 from davis_exp.runs import score as scores
+from davis_exp.runs import trials
 from davis_exp.utils import interrupts
 from davis_exp.utils.errors import BadInput
 
@@ -104,9 +105,12 @@ def run_job(
                 f"what it had is in {place}",
                 flush=True,
             )
-        if job_folders.settled(status.read(folder), limits):
-            print(f"job {fields.get('job')}: {status.read(folder)['state']} before, in {folder}", flush=True)
+        record, trial = status.read(folder), os.environ.get(trials.ENVIRONMENT)
+        given_up = record.get("state") == "pruned" and record.get("trial") == trial  # by this very trial
+        if job_folders.settled(record, limits) or given_up:
+            print(f"job {fields.get('job')}: {record['state']} before, in {folder}", flush=True)
         else:
+            fields |= {"trial": trial} if trial else {}
             status.update(folder, **fields, limit=limits.get("limit"), state="queued")
             _run(command, folder, cwd, grace, _sharing(beside) | os.environ)
     refresh(folder.parent)

@@ -49,7 +49,7 @@ FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "exit_code": (lambda value: type(value) is int and abs(value) < 1000, "an exit code"),
     **dict.fromkeys(("overrides", "local"), (_texts, "a list of texts")),
     **dict.fromkeys(
-        ("started", "revision", "command", "digest", "identity", "data", "test_split", "error"),
+        ("started", "revision", "command", "digest", "identity", "data", "test_split", "error", "trial"),
         (_text, "a text"),
     ),
 }

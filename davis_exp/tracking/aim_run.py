@@ -37,7 +37,10 @@ class RunAim(Recorder, AimLogger):
         )
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.tried(lambda: super(RunAim, self).log_metrics(metrics, step))
+        self.tried(lambda: AimLogger.log_metrics(self, metrics, step))
+
+    def finalize(self, status: str = "") -> None:
+        AimLogger.finalize(self, status)
 
     def keep_config(self, config: Mapping[str, Any]) -> None:
         self.log_hyperparams(dict(config))

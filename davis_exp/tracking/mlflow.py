@@ -47,10 +47,10 @@ class RunMlflow(Recorder, MLFlowLogger):
         )
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.tried(lambda: super(RunMlflow, self).log_metrics(metrics, step))
+        self.tried(lambda: MLFlowLogger.log_metrics(self, metrics, step))
 
     def finalize(self, status: str = "success") -> None:
-        self.tried(lambda: super(RunMlflow, self).finalize(status))
+        self.tried(lambda: MLFlowLogger.finalize(self, status))
 
     def keep_config(self, config: Mapping[str, Any]) -> None:
         if self.remembered() is None:  # parameters cannot be told twice

@@ -33,6 +33,25 @@ class Recorder(ABC):
     folder: Path
     _lost = False
 
+    @property
+    def name(self) -> str:
+        """As Lightning asks for it, also where nobody answers there."""
+        return self.service
+
+    @property
+    def experiment(self) -> Any:
+        """What Lightning's logger works with, and asks for when a training begins; None where nobody answers."""
+        try:
+            return None if self._lost else super().experiment  # type: ignore[misc]
+        except Exception as error:
+            self._lose(error)
+            return None
+
+    @property
+    def version(self) -> str:
+        """The run's own name."""
+        return self.folder.name
+
     @abstractmethod
     def keep_config(self, config: Mapping[str, Any]) -> None:
         """Hand in the config."""
@@ -40,6 +59,10 @@ class Recorder(ABC):
     @abstractmethod
     def keep_score(self, score: Mapping[str, float]) -> None:
         """Hand in figures of the whole run."""
+
+    @abstractmethod
+    def finalize(self, status: str) -> None:
+        """End the run there."""
 
     @abstractmethod
     def keep_file(self, path: Path) -> None:
@@ -56,6 +79,9 @@ class Recorder(ABC):
                 self.keep_score(score)
             for path in filter(Path.exists, made):
                 self.keep_file(path)
+            self.finalize(
+                "success"
+            )  # of Lightning's loggers: what comes after its own last word has to be closed too
 
         self.tried(all_of_it)
 
@@ -69,8 +95,12 @@ class Recorder(ABC):
                 self.keep_config(config)
             work()
         except Exception as error:
-            self._lost = True
+            self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        if not self._lost:
             log.warning("%s: nothing more is recorded there (%s)", self.service, brief(error))
+        self._lost = True
 
     def remembered(self) -> str | None:
         """What this run is called there, if it has begun before."""

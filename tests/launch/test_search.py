@@ -174,7 +174,7 @@ def steps(folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_search_by_two_workers_killed_and_gone_on_with_has_all_its_answers_in_fewer_steps(tmp_path):
     wanted = ("search.trials=12", "--workers", "2")
     pruned, whole = tmp_path / "multirun/pruned", tmp_path / "multirun/whole"
@@ -221,6 +221,7 @@ def test_a_search_by_two_workers_killed_and_gone_on_with_has_all_its_answers_in_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ctrl_c_ends_all_workers_and_what_failed_is_tried_again(tmp_path):
     run = command("search.trials=3", "name=x", "--workers", "2", "search.pruner=null")
     folder = tmp_path / "multirun/x"
@@ -246,6 +247,7 @@ def test_ctrl_c_ends_all_workers_and_what_failed_is_tried_again(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_over_budget_is_an_answer_and_nothing_of_it_is_trained(tmp_path):
     run = command("encoder=choice(pixel,timm)", "budget.limit=1000", "search.trials=6", "name=x")
     subprocess.run(run, cwd=tmp_path, env=ENVIRON, check=True, capture_output=True)

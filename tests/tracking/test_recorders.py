@@ -48,6 +48,9 @@ class Broken(Recorder):
     def keep_file(self, path):
         raise ConnectionError("no server")
 
+    def finalize(self, status):
+        self.kept.append(status)
+
 
 def test_what_is_wrong_there_is_said_once_and_ends_nothing(tmp_path, caplog):
     recorder = Broken(tmp_path)
@@ -169,9 +172,10 @@ def test_aim_in_a_repository(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "nothing more is recorded" not in done.stdout
     run = made_in(tmp_path)
-    from aim import Repo
+    from aim import Repo, Run
 
-    (found,) = Repo(str(tmp_path)).iter_runs()
+    (known,) = Repo.from_path(str(tmp_path)).list_all_runs()
+    found = Run(known, repo=str(tmp_path), force_resume=True, system_tracking_interval=None)
     assert found.name == f"tiny/{run.name}"
     assert found["hparams", "name"] == "tiny"
     score = json.loads((run / "score.json").read_text())
