@@ -46,3 +46,23 @@ def test_an_experiment_exports_and_answers_alike(name, compose, tmp_path):
         again, _ = model(frames, motion, state)  # where it carries state, from there on
         later, _ = other(frames, motion, after)
         assert torch.allclose(again.logits.sigmoid(), later.logits.sigmoid(), atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_step_reproduces_streaming_over_real_frames(compose, davis_root, tmp_path):
+    from davis_exp.data.sources import open_source
+    from davis_exp.experiment.exporting import Exporter, first
+
+    cfg = compose("experiment=mobile")
+    model = build.build_model(cfg)
+    build.load_weights(model)
+    state = {f"model.{key}": value for key, value in model.state_dict().items()}
+    exporter = Exporter({"config": OmegaConf.to_container(cfg, resolve=True), "state_dict": state})
+    exporter.write(tmp_path / "step.onnx")
+    sequence = max(open_source(davis_root).sequences("test"), key=len)
+    other = checkpoints.restore(checkpoints.read(tmp_path / "step.onnx"))
+    found = exporter.compare(other, [first(sequence, 60)], 60)
+    assert found.frames == min(60, len(sequence))
+    assert found.probability <= 1e-3
+    assert abs(found.scores[0] - found.scores[1]) <= 1e-4

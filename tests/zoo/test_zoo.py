@@ -50,7 +50,7 @@ def test_an_exported_file_is_a_checkpoint_of_half_the_size(trained, tmp_path, ca
     assert [file.name for file in out.parent.iterdir()] == ["model.safetensors"]
     assert cli.main(["export", str(path), "-o", str(out)]) == 2
     assert "is there already" in capsys.readouterr().err
-    assert cli.main(["export", str(path), "-o", str(tmp_path / "model.onnx")]) == 2
+    assert cli.main(["export", str(path), "-o", str(tmp_path / "model.tflite")]) == 2
     assert ".safetensors" in capsys.readouterr().err
 
 
