@@ -15,7 +15,7 @@ from davis_exp.utils.errors import BadInput, OverBudget
 MB = 2**20
 SAID: Mapping[str, Callable[[Any, Any], str]] = {
     "limit": lambda n, most: f"by {n - most:,}: the model has {n:,} parameters",
-    "max_flops": lambda n, _: f"with {n / 1e9:,.2f} GFLOPs a frame",
+    "max_flops": lambda n, _: f"with {n:,.0f} FLOPs a frame",
     "max_activation_mb": lambda n, _: f"with {n:,.1f} MB of activations at once",
     "max_ms": lambda n, _: f"with {n:,.1f} ms a frame, as foretold for this machine",
 }
@@ -39,11 +39,11 @@ class Limits:
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> "Limits":
-        """Those of the config's `budget`. Raises BadInput for one that is no number above 0."""
+        """Those of the config's `budget`. Raises BadInput for one that is none."""
         values = {name: node.get(name) for name in cls.__dataclass_fields__}
         for name, value in values.items():
-            if value is not None and not (given.number(value, 0) and value > 0):
-                raise BadInput(f"budget.{name}: must be a number above 0, or null for any, got {value}")
+            if value is not None and not given.number(value, 0):
+                raise BadInput(f"budget.{name}: must be a number of at least 0, or null for any, got {value}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, float | None]:

@@ -24,7 +24,8 @@ from davis_exp.budget.cost import next_inputs, streams
 from davis_exp.budget.trace import Op, Operators, Trace, computes, tensors
 from davis_exp.models.empty import evaluating
 from davis_exp.models.memory_format import channels_last
-from davis_exp.utils import given, written
+from davis_exp.results.output import write_json
+from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput
 
 TERMS = ("flops", "bytes", "fresh", "calls")  # of an operator's time
@@ -106,9 +107,9 @@ def fit(measured: Sequence[Timed]) -> Speed:
 
 
 def save(speed: Speed) -> None:
-    """Keep `speed` for this machine. Raises OSError where that cannot be."""
+    """Keep `speed` for this machine, in the user's cache. Raises CannotWrite."""
     content = {"format": FORMAT, "machine": speed.machine, "error": speed.error, "terms": list(TERMS)}
-    written.write_json(path(), content | {"factors": {k: list(f) for k, f in speed.factors.items()}})
+    write_json(path(), content | {"factors": {k: list(f) for k, f in speed.factors.items()}})
 
 
 @functools.cache

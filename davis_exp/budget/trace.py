@@ -146,16 +146,19 @@ def computes(func: Any, given: list[Tensor], made: list[Tensor]) -> bool:
 
 
 def scratch(func: Any, args: tuple[Any, ...], made: Any) -> int:
-    """Bytes that a convolution over time holds beside its result while PyTorch computes it on a CPU, as measured.
+    """Bytes that a convolution holds beside its result while PyTorch computes it on a CPU, as measured there.
 
     Other operators hold next to nothing, as long as weights lie as inference has them (`models.memory_format`).
     """
-    if func is not torch.ops.aten.convolution.default or args[0].ndim != 5:
+    if func is not torch.ops.aten.convolution.default:
         return 0
-    clip, weight, groups = args[0], args[1], args[8]
+    frames, weight, groups = args[0], args[1], args[8]
+    wide = math.prod(weight.shape[2:]) > 1
+    if weight.ndim < 5:
+        return weight.nbytes if wide else 0  # a copy in the kernel's own layout
     if groups > 1:
-        return max(clip.nbytes, 2 * made.nbytes)  # copies in the kernel's own layout
-    return made.nbytes if math.prod(weight.shape[2:]) > 1 else 0
+        return max(frames.nbytes, 2 * made.nbytes)  # likewise, of what comes in and what goes out
+    return made.nbytes if wide else 0
 
 
 def kind(func: Any, args: tuple[Any, ...]) -> str:

@@ -7,6 +7,7 @@ KINDS = {
     "decoded": "decoded frames, masks and flow (data.cache=disk)",
     "features": "features of frozen encoders",
     "flow": "optical flow",
+    "speed": "how fast this machine is (davis-exp budget --measure)",
 }
 
 

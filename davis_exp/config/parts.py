@@ -207,7 +207,7 @@ def _check_settings(stored: dict[str, Any], name: str) -> None:
         refuse("budget.limit", limit, "a whole number above 0, or null")
     for key in config.LIMITED:
         most = stored["budget"].get(key)
-        if most is not None and not (given.number(most, 0) and most > 0):
-            refuse(f"budget.{key}", most, "a number above 0, or null")
+        if most is not None and not given.number(most, 0):
+            refuse(f"budget.{key}", most, "a number of at least 0, or null")
     if not isinstance(stored.get("name", ""), str) or len(stored.get("name", "")) > 255:
         refuse("name", stored["name"], "a name")

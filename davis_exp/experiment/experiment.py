@@ -1,6 +1,7 @@
 """An experiment: a composed config, and the one model, data set, task and trainer that are made of it."""
 
 import logging
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,8 @@ class Experiment:
     def guard(self) -> None:
         """Say what the model costs, and note it in the run's status. Raises OverBudget, and then nothing is written."""
         limits = budget.Limits.of(self.model_cfg.budget)
+        if self.checkpoint is not None:
+            limits = replace(limits, max_ms=None)  # which was of the machine that it was trained on
         budget.guard(self.cost, limits)
         checkpoints.check_counted(self.checkpoint, self.cost.parameters + self.cost.buffers)
         composed = stored.read(self.output)

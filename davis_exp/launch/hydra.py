@@ -44,8 +44,8 @@ def run_hydra(
 
     The config is conf/<name>.yaml, the job `module.run(cfg, output)`; `module` is imported only once the job
     begins. Each of `files` is an option (--json FILE) and a keyword of the job, each of `switches` one without a
-    value; a command that has files goes
-    through the combinations of a sweep by itself, without jobs: `module.run_all(overrides, compose)`.
+    value; a command that has files goes through the combinations of a sweep by itself, without jobs:
+    `module.run_all(overrides, compose)`.
     Raises BadInput for what cannot be composed, whatever the job raises that is the user's, and
     KeyboardInterrupt.
     """
@@ -188,7 +188,7 @@ def _run_all(job: "Job", args: argparse.Namespace) -> int:
         return import_module(job.module).run_all(
             overrides,
             lambda chosen: compose_by_hydra(args.config_name or job.name, paths + chosen),
-            **job.options,
+            **job.files,
         )
 
 

@@ -40,7 +40,9 @@ class Job:
     name: str
     module: str
     full_error: str | None  # HYDRA_FULL_ERROR as the user has it: neither job nor children shall see ours
-    options: dict[str, str | bool | None] = field(default_factory=dict)  # keywords of the command's own
+    files: dict[str, str | bool | None] = field(
+        default_factory=dict
+    )  # that it writes on demand; its switches
     outcome: int | BaseException = 0  # of a single run: kept here, since Hydra would print a line of its own
     starter: int = field(default_factory=os.getpid)  # the process that the command was given to
 
@@ -64,7 +66,8 @@ class Job:
                     self.name,
                     folder,
                     cwd=hydra.runtime.cwd,
-                    limits=limits,
+                    limit=limits.pop("limit"),
+                    others=limits,
                     grace=sweep.GRACE + patience(cfg),
                     beside=hydra.launcher.get("n_jobs") or 1,  # joblib's; Ray sees to it itself
                     job=hydra.job.num if not folder.name.isdecimal() else int(folder.name),
@@ -76,7 +79,7 @@ class Job:
             try:
                 # No .hydra, no run: `budget` leaves nothing behind.
                 recorded = overrides if hydra.output_subdir is not None else None
-                self.outcome = execute(self.name, self.module, cfg, folder, recorded, **self.options)
+                self.outcome = execute(self.name, self.module, cfg, folder, recorded, **self.files)
             except KeyboardInterrupt as error:
                 resumable = self.name == "train" and recorded is not None
                 self.outcome = _say_interrupted(folder) if resumable else error
@@ -134,12 +137,12 @@ def _composed(folder: Path, logs: Sequence[str]) -> DictConfig:
 
 
 def _work(
-    name: str, module: str, cfg: DictConfig, folder: Path, *, tracked: bool, **options: str | bool | None
+    name: str, module: str, cfg: DictConfig, folder: Path, *, tracked: bool, **files: str | bool | None
 ) -> int:
     """The job itself, in every one of its processes; W&B hears of one."""
     tracked = tracked and distributed.is_main()
     with recording(cfg, folder, name, status.exit_code) if tracked else contextlib.nullcontext():
-        code: int = import_module(module).run(cfg, folder, **options)
+        code: int = import_module(module).run(cfg, folder, **files)
     return code
 
 
@@ -149,7 +152,7 @@ def execute(
     cfg: DictConfig,
     folder: Path,
     recorded: Sequence[str] | None,
-    **options: str | bool | None,
+    **files: str | bool | None,
 ) -> int:
     """Check `cfg`, import `module`, run it; returns the exit code, 1 after a line on stderr if it fails.
 
@@ -181,7 +184,7 @@ def execute(
                 ranks.run(name, folder, world, grace=ranks.GRACE + patience(cfg))
             else:
                 with distributed.together():
-                    code = _work(name, module, cfg, folder, tracked=record is not None, **options)
+                    code = _work(name, module, cfg, folder, tracked=record is not None, **files)
             if record:
                 record.update(exit_code=code)
             return code

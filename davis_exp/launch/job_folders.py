@@ -64,13 +64,14 @@ def unqueue(sweep: Path) -> None:
                     folder.rmdir()
 
 
-def settled(record: Record, limits: Mapping[str, float | None]) -> bool:
-    """Whether the job has its answer under these limits (`config.LIMITED`): a result within them, or being over one.
+def settled(record: Record, limit: int | None, others: Mapping[str, float | None] | None = None) -> bool:
+    """Whether the job has its answer under this budget: a result within it, or being over it.
 
-    A model whose speed or memory was not asked for when it was trained has none.
+    `limit` is of parameters; of the `others` (`config.LIMITED`) a model whose memory or time is limited, and was not told
+    when it was trained, has none.
     """
     over = False
-    for key, most in limits.items():
+    for key, most in {"limit": limit, **(others or {})}.items():
         value = record.get(LIMITED[key])
         if most is not None and value is None and key in ("max_activation_mb", "max_ms"):
             return False

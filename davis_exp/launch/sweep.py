@@ -77,7 +77,8 @@ def run_job(
     folder: Path,
     *,
     cwd: str,
-    limits: Mapping[str, float | None],
+    limit: int | None,
+    others: Mapping[str, float | None] | None = None,
     grace: float = GRACE,
     beside: int = 1,
     data: Callable[[], str | None] = lambda: None,
@@ -90,7 +91,8 @@ def run_job(
 
     Arguments:
         cwd: the working directory that the job is to have.
-        limits: of what the model costs (`config.LIMITED`), which the answer depends on as well.
+        limit: of parameters, which the answer depends on as well.
+        others: what else of a model's cost is limited (`config.LIMITED`).
         grace: seconds that the job has for ending once it is interrupted.
         beside: how many jobs run at once on this machine, -1 for as many as it has cores.
         data: tells what the frames and masks are now (`data.digest`). What a job has made of others is put aside.
@@ -107,11 +109,11 @@ def run_job(
             )
         record, trial = status.read(folder), os.environ.get(trials.ENVIRONMENT)
         given_up = record.get("state") == "pruned" and record.get("trial") == trial  # by this very trial
-        if job_folders.settled(record, limits) or given_up:
+        if job_folders.settled(record, limit, others) or given_up:
             print(f"job {fields.get('job')}: {record['state']} before, in {folder}", flush=True)
         else:
             fields |= {"trial": trial} if trial else {}
-            status.update(folder, **fields, limit=limits.get("limit"), state="queued")
+            status.update(folder, **fields, limit=limit, state="queued")
             _run(command, folder, cwd, grace, _sharing(beside) | os.environ)
     refresh(folder.parent)
     return objective(folder)

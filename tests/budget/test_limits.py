@@ -26,7 +26,7 @@ def measured(monkeypatch):
     ("key", "most", "said"),
     [
         ("limit", 999, "by 1: the model has 1,000 parameters, budget.limit is 999"),
-        ("max_flops", 2e9, "with 3.00 GFLOPs a frame, budget.max_flops is 2,000,000,000"),
+        ("max_flops", 2e9, "with 3,000,000,000 FLOPs a frame, budget.max_flops is 2,000,000,000"),
         ("max_activation_mb", 4.5, "with 5.0 MB of activations at once, budget.max_activation_mb is 4.5"),
         ("max_ms", 14.5, "with 15.0 ms a frame, as foretold for this machine, budget.max_ms is 14.5"),
     ],
@@ -43,14 +43,16 @@ def test_each_is_held_and_at_the_limit_itself_passed(measured, key, most, said):
 
 
 def test_all_that_is_over_is_said():
-    with pytest.raises(OverBudget, match=r"by 990: .* is 10; with 3\.00 GFLOPs .* is 1,000$"):
+    with pytest.raises(OverBudget, match=r"by 990: .* is 10; with 3,000,000,000 FLOPs .* is 1,000$"):
         budget.guard(COST, budget.Limits(10, 1000))
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "many", True])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "many", True])
 @pytest.mark.parametrize("key", ["limit", "max_flops", "max_activation_mb", "max_ms"])
-def test_a_limit_is_a_number_above_0(key, value):
-    with pytest.raises(BadInput, match=f"^budget.{key}: must be a number above 0, or null for any, got"):
+def test_a_limit_is_a_number_of_at_least_0(key, value):
+    with pytest.raises(
+        BadInput, match=f"^budget.{key}: must be a number of at least 0, or null for any, got"
+    ):
         budget.Limits.of({key: value})
 
 

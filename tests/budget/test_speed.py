@@ -9,7 +9,7 @@ from torch import nn
 from davis_exp import budget
 from davis_exp.budget import speed
 from davis_exp.budget.trace import Op
-from davis_exp.utils.errors import BadInput
+from davis_exp.utils.errors import BadInput, CannotWrite
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +115,9 @@ def test_a_model_that_streams_is_timed_at_its_second_frame(compose):
     took = speed.timed(model, budget.inputs(model, frames), rounds=1)
     cost = budget.measure(model, size=(32, 32))
     assert sum(x.flops for x in took.ops) == cost.flops
+
+
+def test_a_cache_that_cannot_be_written_to_is_said_in_a_line(own_cache):
+    (own_cache / "speed").write_text("in the way")
+    with pytest.raises(CannotWrite, match="cannot write"):
+        speed.save(speed.Speed({"elementwise": (0.0, 1.0, 0.0, 0.0)}, 0.0, ""))

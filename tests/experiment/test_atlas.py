@@ -237,6 +237,6 @@ def test_one_composition_as_json_even_when_over_budget(tmp_path: Path) -> None:
     done = davis_exp(tmp_path, "budget", "encoder=pixel", "--csv", "c.csv")
     assert (done.returncode, done.stderr) == (
         2,
-        "davis-exp: --csv c.csv: needs several compositions; add -m\n",
+        "davis-exp: --csv c.csv: needs layers, or several compositions; add --layers, or -m\n",
     )
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]

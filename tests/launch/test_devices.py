@@ -178,7 +178,7 @@ def test_an_interrupted_job_of_a_sweep_has_the_grace_it_was_given(
             folder = tmp_path / str(int(grace))
             folder.mkdir()
             with pytest.raises(KeyboardInterrupt):
-                sweep.run_job("train", folder, cwd=str(tmp_path), limits={}, grace=grace)
+                sweep.run_job("train", folder, cwd=str(tmp_path), limit=None, grace=grace)
             assert (tmp_path / "ended").exists() == ended
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -102,7 +102,7 @@ def test_another_budget_asks_again(app: Run, tmp_path: Path) -> None:
     ],
 )
 def test_when_a_job_has_its_answer(state: str, parameters, limit, settled: bool) -> None:
-    assert job_folders.settled({"state": state, "nparams": parameters}, {"limit": limit}) is settled
+    assert job_folders.settled({"state": state, "nparams": parameters}, limit) is settled
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_when_a_job_has_its_answer(state: str, parameters, limit, settled: bool)
     ],
 )
 def test_what_else_is_limited_is_part_of_the_question(state: str, known, settled: bool) -> None:
-    limits = {"limit": None, "max_flops": 6e9, "max_ms": 10, "max_activation_mb": None}
-    assert job_folders.settled({"state": state, **known}, limits) is settled
+    limits = {"max_flops": 6e9, "max_ms": 10, "max_activation_mb": None}
+    assert job_folders.settled({"state": state, **known}, None, limits) is settled
 
 
 def test_a_sweep_is_named_by_its_command_and_begun_anew_with_resume_none(app: Run, tmp_path: Path) -> None:
