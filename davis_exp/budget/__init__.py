@@ -13,7 +13,7 @@ from davis_exp.budget.cost import (
     say_uncounted,
 )
 from davis_exp.budget.layers import Layer
-from davis_exp.budget.limits import Limits, guard, milliseconds
+from davis_exp.budget.limits import Limits, aims, guard, milliseconds
 from davis_exp.models.empty import empty_weights
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Layer",
     "Limits",
     "PartCost",
+    "aims",
     "check_runs",
     "clip",
     "count",

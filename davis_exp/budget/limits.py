@@ -8,7 +8,7 @@ from torch import nn
 
 from davis_exp.budget import speed
 from davis_exp.budget.cost import Cost, count
-from davis_exp.config import LIMITED
+from davis_exp.config import COSTS, LIMITED, choices
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, OverBudget
 
@@ -55,14 +55,14 @@ class Limits:
         """Whether more has to be known of a model than its parameters and FLOPs."""
         return self.max_activation_mb is not None or self.max_ms is not None
 
-    def numbers(self, cost: Cost) -> dict[str, float | None]:
-        """What status.json says of `cost` (`config.LIMITED`); the time only where it is limited.
+    def numbers(self, cost: Cost, *, timed: bool = False) -> dict[str, float | None]:
+        """What status.json says of `cost` (`config.LIMITED`); the time only where it is limited, or asked for.
 
         Raises BadInput where it is, and this machine was not measured.
         """
         megabytes = None if cost.activations is None else cost.activations / MB
         found = {"nparams": cost.parameters, "nflops": cost.flops, "activation_mb": megabytes}
-        return found if self.max_ms is None else found | {"ms": milliseconds(cost)}
+        return found if self.max_ms is None and not timed else found | {"ms": milliseconds(cost)}
 
     def over(self, cost: Cost) -> list[str]:
         """In what `cost` is over these, in words. Raises BadInput for what is limited and could not be counted."""
@@ -78,6 +78,17 @@ class Limits:
             if value > most:
                 said.append(f"{SAID[key](value, most)}, budget.{key} is {most:,.15g}")
         return said
+
+
+def aims(node: Mapping[str, Any]) -> dict[str, float]:
+    """What the config's `budget` has a search weigh scores by: `config.COSTS` → the number aimed at. Raises BadInput."""
+    found = dict(node.get("aims") or {})
+    for name, aim in found.items():
+        if name not in COSTS:
+            raise BadInput(f"budget.aims.{name}: no such cost{choices(str(name), COSTS)}")
+        if not given.number(aim, 0) or aim == 0:
+            raise BadInput(f"budget.aims.{name}: must be a number above 0, got {aim}")
+    return found
 
 
 def milliseconds(cost: Cost) -> float | None:

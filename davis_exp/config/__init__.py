@@ -2,6 +2,7 @@
 
 from davis_exp.config.checks import check_call, check_types
 from davis_exp.config.composed import (
+    COSTS,
     LIMITED,
     NOT_IN_DIGEST,
     ROOT_KEYS,
@@ -15,6 +16,7 @@ from davis_exp.config.composed import (
 )
 
 __all__ = [
+    "COSTS",
     "LIMITED",
     "NOT_IN_DIGEST",
     "ROOT_KEYS",

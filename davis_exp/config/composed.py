@@ -37,6 +37,9 @@ LIMITED = {
     "max_ms": "ms",
 }
 
+# What `budget.aims` may name → what status.json calls that.
+COSTS = {"parameters": "nparams", "flops": "nflops", "activation_mb": "activation_mb", "ms": "ms"}
+
 # Root keys of our primary configs, for `check_types`; what a constructor takes is left to `check_call`.
 ROOT_KEYS: dict[str, Any] = {
     "name": str,
@@ -50,6 +53,7 @@ ROOT_KEYS: dict[str, Any] = {
     "search.trials": int,
     "search": Any,
     "tune": Any,
+    "budget.aims": dict[str, float] | None,
     **{f"budget.{name}": float | None for name in LIMITED if name != "limit"},
     **dict.fromkeys(
         ["model", "encoder", "temporal", "decoder", "flow", "loss", "optimizer", "scheduler"], Any

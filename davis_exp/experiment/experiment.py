@@ -68,7 +68,8 @@ class Experiment:
         table = cost_table(self.cost.to_dict(), choices, limits.limit)
         log.info("%s", table, extra=terminal.shown(table.rich))
         split = self.cfg.data.get("test_split")
-        self.note(**limits.numbers(self.cost), test_split=split)
+        timed = self.checkpoint is None and "ms" in budget.aims(self.model_cfg.budget)
+        self.note(**limits.numbers(self.cost, timed=timed), test_split=split)
 
     def note(self, **fields: Any) -> None:
         """Write `fields` into the run's status.json; of several ranks the first does."""

@@ -15,12 +15,15 @@ from typing import IO, TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from davis_exp.config import COSTS
 from davis_exp.launch import expand, job_folders, runs, status
 from davis_exp.launch.quoting import quoted_value
+from davis_exp.runs import config as stored
 from davis_exp.runs import score as scores
 from davis_exp.runs import trials
 from davis_exp.utils import interrupts
 from davis_exp.utils.errors import BadInput
+from davis_exp.utils.given import number
 
 if TYPE_CHECKING:
     from davis_exp.results.summary import Row
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 WORST = (
     0.0  # objective of a job without one: a sweeper must not meet NaN, and every objective is at least this
 )
+WEIGHT = 0.07  # of a cost beside the score: MnasNet's (Tan et al., CVPR 2019)
 POLL = 0.5
 GRACE = (
     60.0  # seconds that an interrupted job has for writing its state; more than its ranks have (ranks.GRACE)
@@ -155,7 +159,22 @@ def objective(folder: Path) -> float:
         with contextlib.suppress(BadInput):
             values.append(JUDGED.figure(scores.read(folder)))
     numbers = [float(value) for value in values if isinstance(value, int | float)]
-    return next(filter(math.isfinite, numbers), WORST)
+    return next(filter(math.isfinite, numbers), WORST) * _worth(folder, record)
+
+
+def _worth(folder: Path, record: Mapping[str, Any]) -> float:
+    """What the job's score is multiplied by for what its model costs, beside what is aimed at (`budget.aims`)."""
+    composed = None
+    with contextlib.suppress(BadInput):
+        composed = stored.read(folder)
+    budget = composed.config.get("budget") if composed else None
+    aims = budget.get("aims") if isinstance(budget, dict) else None
+    worth = 1.0
+    for name, aim in aims.items() if isinstance(aims, dict) else ():
+        cost = record.get(COSTS.get(name, ""))
+        if number(aim, 0) and number(cost, 0) and aim and cost:
+            worth *= (aim / cost) ** WEIGHT
+    return worth
 
 
 def _run(command: str, folder: Path, cwd: str, grace: float, env: dict[str, str]) -> None:

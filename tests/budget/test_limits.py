@@ -80,3 +80,16 @@ def test_a_run_is_told_the_time_only_where_it_is_limited(measured):
     numbers = {"nparams": 1000, "nflops": 3 * 10**9, "activation_mb": 5.0}
     assert budget.Limits(5).numbers(COST) == numbers
     assert budget.Limits(max_ms=1).numbers(COST) == numbers | {"ms": limits.milliseconds(COST)}
+
+
+def test_what_a_search_aims_at():
+    assert budget.aims({}) == budget.aims({"aims": None}) == {}
+    assert budget.aims({"aims": {"ms": 150, "flops": 2e9}}) == {"ms": 150, "flops": 2e9}
+    with pytest.raises(BadInput, match=r"^budget\.aims\.mss: no such cost; did you mean 'ms'\?"):
+        budget.aims({"aims": {"mss": 1}})
+    with pytest.raises(BadInput, match=r"^budget\.aims\.ms: must be a number above 0, got 0"):
+        budget.aims({"aims": {"ms": 0}})
+
+
+def test_a_run_that_aims_at_a_time_is_told_it(measured):
+    assert budget.Limits().numbers(COST, timed=True)["ms"] == pytest.approx(15)

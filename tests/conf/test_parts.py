@@ -197,7 +197,7 @@ def test_losses_learn(name: str) -> None:
 @pytest.mark.parametrize("name", choices("budget"))
 def test_budgets(name: str) -> None:
     values = node("budget", name)
-    assert set(values) == {"name", *config.LIMITED}
+    assert set(values) == {"name", "aims", *config.LIMITED}
     assert values.name == name
     assert values.limit is None or type(values.limit) is int
     assert {values[key] for key in config.LIMITED if key != "limit"} == {None}

@@ -121,6 +121,27 @@ def test_what_else_is_limited_is_part_of_the_question(state: str, known, settled
     assert job_folders.settled({"state": state, **known}, None, limits) is settled
 
 
+@pytest.mark.parametrize(
+    ("aims", "expected"),
+    [
+        ("{}", 0.5),
+        ("{ms: 100}", 0.5 * 0.5**0.07),  # it takes twice as long
+        ("{ms: 400, parameters: 1000}", 0.5 * 2**0.07),
+        ("{flops: 1e9}", 0.5),  # not known
+        ("{ms: 0}", 0.5),
+        ("{ms: .nan}", 0.5),
+        ("[1, 2]", 0.5),
+    ],
+)
+def test_a_search_weighs_a_score_by_what_the_model_costs(tmp_path: Path, aims: str, expected: float) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra/config.yaml").write_text(f"budget: {{aims: {aims}}}\n")
+    status.update(tmp_path, state="finished", objective=0.5, ms=200.0, nparams=1000)
+    assert sweep.objective(tmp_path) == pytest.approx(expected)
+    status.update(tmp_path, state="over_budget")
+    assert sweep.objective(tmp_path) == 0
+
+
 def test_a_sweep_is_named_by_its_command_and_begun_anew_with_resume_none(app: Run, tmp_path: Path) -> None:
     for command in (
         ["seed=1,2"],
