@@ -29,6 +29,7 @@ from davis_exp.config.instantiate import plain
 from davis_exp.launch import local, ranks, resuming, runs, search, status, sweep
 from davis_exp.launch.error_messages import causes, explain
 from davis_exp.launch.job import FULL_ERROR, Job, environ, run_job, shown
+from davis_exp.launch.space import is_space
 from davis_exp.runs import trials
 from davis_exp.utils import distributed, given, interrupts
 from davis_exp.utils.errors import BadInput, cannot_write
@@ -201,7 +202,7 @@ def _search(job: "Job", args: argparse.Namespace, folder: Path) -> None:
     job.name = "train"
     with environ(FULL_ERROR, "1"), interrupts.heard(), _main("search", args) as (hydra, _):
         # What is searched is nothing that one config could hold.
-        spaces = [o for o in args.overrides if search.is_space(o)]
+        spaces = [o for o in args.overrides if is_space(o)]
         cfg = hydra.compose_config(
             args.config_name or "search",
             [*(o for o in args.overrides if o not in spaces), "hydra.mode=MULTIRUN"],

@@ -11,19 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, ValueType
-from hydra.errors import HydraException
-
-from davis_exp.launch import expand, runs, status, sweep
+from davis_exp.launch import runs, status, sweep
 from davis_exp.launch.job import environ
+from davis_exp.launch.space import drawn, space
 from davis_exp.runs import trials
 from davis_exp.utils.errors import BadInput
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.distributions import BaseDistribution
 
 POLL = 0.5  # seconds
 LOCKS = ".trials"  # below the search's folder: a folder a trial, locked by the worker that has it
@@ -58,87 +53,6 @@ def instead(overrides: Sequence[str]) -> str:
 def asked_of_another(overrides: Sequence[str]) -> bool:
     """Whether overrides are meant for the sweeper that there was."""
     return any(OF_FORMER.match(runs.key(o)) and runs.value(o) != "basic" for o in overrides)
-
-
-# ---- what is searched ---------------------------------------------------------------------------------
-
-
-def is_space(override: str) -> bool:
-    """Whether an override has several values. One that cannot be read has not: composing says so."""
-    with contextlib.suppress(HydraException):
-        return OverridesParser.create().parse_override(override).is_sweep_override()
-    return False
-
-
-def space(overrides: Sequence[str]) -> "tuple[list[str], dict[str, BaseDistribution]]":
-    """The overrides with one value, and what the others may be, by key, in Hydra's own words for sweeps.
-
-    `a,b` and `choice(a,b)` are one of several; `glob(*)` the options of a group; `range(1,5)` is 1 to 4;
-    `interval(0.1,1)` any number between, `tag(log,interval(1e-4,1e-2))` by its logarithm, `int(interval(1,8))` a whole one.
-    Raises BadInput for what cannot be read, and where there is nothing to search.
-    """
-    hydra = GlobalHydra.instance()
-    loader = hydra.config_loader() if hydra.is_initialized() else None
-    fixed: dict[str, str] = {}
-    found: dict[str, BaseDistribution] = {}
-    for override in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
-        key = override.get_key_element()
-        fixed.pop(key, None)  # the last one counts
-        found.pop(key, None)
-        if override.is_sweep_override():
-            found[key] = _distribution(override)
-        else:
-            fixed[key] = str(override.input_line)
-    if not found:
-        raise BadInput(
-            "search: there is nothing to search; give a key several values, as encoder=resnet18,mit_b0 or "
-            "'optimizer.lr=tag(log,interval(1e-4,1e-2))', or sweep=learning"
-        )
-    return list(fixed.values()), found
-
-
-def _distribution(override: Override) -> "BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    sought = override.value()
-    try:
-        if isinstance(sought, IntervalSweep) and sought.start is not None and sought.end is not None:
-            log = "log" in sought.tags
-            whole = "int" in sought.tags or (isinstance(sought.start, int) and isinstance(sought.end, int))
-            if whole:
-                return IntDistribution(int(sought.start), int(sought.end), log=log)
-            return FloatDistribution(float(sought.start), float(sought.end), log=log)
-        if isinstance(sought, RangeSweep) and not sought.shuffle:
-            values: list[Any] = list(override.sweep_iterator())
-            if values and all(isinstance(value, int) for value in values):
-                return IntDistribution(values[0], values[-1], step=int(sought.step))
-            if values:
-                return FloatDistribution(values[0], values[-1], step=float(sought.step))
-        words = list(override.sweep_string_iterator())
-        if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
-            words = [word for word in words if not word.startswith("_")]  # parts of options, not options
-        assert isinstance(sought, ChoiceSweep | RangeSweep) or words
-        return CategoricalDistribution(tuple(dict.fromkeys(words)))
-    except (ValueError, HydraException) as error:
-        raise BadInput(f"{override.input_line}: {' '.join(str(error).split())}") from error
-
-
-def _drawn(trial: "optuna.Trial", dimensions: "Mapping[str, BaseDistribution]") -> list[str]:
-    """What a trial draws, or has drawn before, as overrides."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    values: dict[str, Any] = {}
-    for key, own in dimensions.items():
-        if isinstance(own, CategoricalDistribution):
-            values[key] = trial.suggest_categorical(key, own.choices)
-        elif isinstance(own, IntDistribution):
-            values[key] = trial.suggest_int(key, own.low, own.high, step=own.step, log=own.log)
-        elif isinstance(own, FloatDistribution):
-            values[key] = trial.suggest_float(key, own.low, own.high, step=own.step, log=own.log)
-    return expand.as_overrides({key: str(value) for key, value in values.items()})
-
-
-# ---- how it goes --------------------------------------------------------------------------------------
 
 
 class Search:
@@ -220,7 +134,7 @@ class Search:
     def _run(self, trial: "optuna.Trial") -> None:
         from optuna.trial import TrialState
 
-        own = _drawn(trial, self.dimensions)
+        own = drawn(trial, self.dimensions)
         try:
             with environ(trials.ENVIRONMENT, trials.told(self.folder, trial._trial_id)):
                 job = self.launch([*self.fixed, *own], trial.number)
@@ -281,5 +195,6 @@ def helpers(count: int, arguments: Sequence[str], starter: int) -> Iterator[None
         raise
     finally:
         for process in begun:
-            with contextlib.suppress(KeyboardInterrupt):
+            with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
                 process.wait(2 * sweep.GRACE)
+            process.kill()  # where it has not ended; what it ran goes with it, and is gone on with later

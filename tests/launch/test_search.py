@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from davis_exp.cli import main
-from davis_exp.launch import search
+from davis_exp.launch.space import space
 from davis_exp.runs import status, trials
 from davis_exp.utils.errors import BadInput
 
@@ -51,7 +51,7 @@ ENVIRON = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"
     ],
 )
 def test_a_space_is_said_in_hydras_words(override, expected):
-    fixed, found = search.space(["b=3", override])
+    fixed, found = space(["b=3", override])
     assert fixed == ["b=3"]
     (own,) = found.values()
     if isinstance(expected, CategoricalDistribution) and "shuffle" in override:
@@ -61,8 +61,8 @@ def test_a_space_is_said_in_hydras_words(override, expected):
 
 
 def test_the_last_word_on_a_key_counts():
-    assert search.space(["a=1,2", "b=1,2", "a=3"])[0] == ["a=3"]
-    assert set(search.space(["a=1", "a=1,2"])[1]) == {"a"}
+    assert space(["a=1,2", "b=1,2", "a=3"])[0] == ["a=3"]
+    assert set(space(["a=1", "a=1,2"])[1]) == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_last_word_on_a_key_counts():
 )
 def test_what_cannot_be_searched_is_refused(overrides, said):
     with pytest.raises(BadInput, match=said):
-        search.space(overrides)
+        space(overrides)
 
 
 def test_settings_are_optunas_own_and_refused_by_their_key():
@@ -159,6 +159,11 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "davis_exp", "search", *TINY, LR, *arguments]
 
 
+def finished(folder: Path, *arguments: str) -> None:
+    done = subprocess.run(command(*arguments), cwd=folder, env=ENVIRON, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stderr}\n{done.stdout[-3000:]}"
+
+
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "summary.csv").open() as file:
         return list(csv.DictReader(file))
@@ -193,9 +198,7 @@ def test_a_search_by_two_workers_killed_and_gone_on_with_has_all_its_answers_in_
         if status.known(path).get("state") in ("finished", "pruned")
     }
     assert before
-    subprocess.run(
-        command(*wanted, "name=pruned"), cwd=tmp_path, env=ENVIRON, check=True, capture_output=True
-    )
+    finished(tmp_path, *wanted, "name=pruned")
     found = rows(pruned)
     assert len(found) == 12
     assert {row["state"] for row in found} == {"finished", "pruned"}
@@ -208,13 +211,7 @@ def test_a_search_by_two_workers_killed_and_gone_on_with_has_all_its_answers_in_
     best = max(trial.value for trial in kept if trial.state == TrialState.COMPLETE)
     assert best == max(float(row["holdout_J"]) for row in found if row["state"] == "finished")
 
-    subprocess.run(
-        command(*wanted, "name=whole", "search.pruner=null"),
-        cwd=tmp_path,
-        env=ENVIRON,
-        check=True,
-        capture_output=True,
-    )
+    finished(tmp_path, *wanted, "name=whole", "search.pruner=null")
     assert {row["state"] for row in rows(whole)} == {"finished"}
     assert len(rows(whole)) == 12
     assert steps(pruned) < steps(whole) == 12 * 20
