@@ -77,10 +77,10 @@ class Mine(Loss):
     "data": """
 import numpy as np
 
-from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.sequences import VideoSequence, Source
 
 
-class Squares(Sequence):
+class Squares(VideoSequence):
     labelled = True
     size = (32, 48)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from davis_exp.data.download import Report
-    from davis_exp.data.sequences import Sequence
+    from davis_exp.data.sequences import VideoSequence
 
 STAGES = {"train": "train", "test": "val"}  # a stage's name in DAVIS layout
 
@@ -195,7 +195,7 @@ def _size(text: str) -> tuple[int, int]:
     return int(numbers[1]), int(numbers[2])
 
 
-def _track(sequences: "list[Sequence]") -> "Iterator[Sequence]":
+def _track(sequences: "list[VideoSequence]") -> "Iterator[VideoSequence]":
     """Yield each, showing how far it is: a bar on a terminal, elsewhere a line at each tenth."""
     from rich.progress import track
 

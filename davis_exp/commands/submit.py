@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from davis_exp.commands.options import add_limit, add_workers
 
 if TYPE_CHECKING:
-    from davis_exp.data.sequences import Sequence
+    from davis_exp.data.sequences import VideoSequence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sequences(args: argparse.Namespace) -> "list[Sequence] | None":
+def _sequences(args: argparse.Namespace) -> "list[VideoSequence] | None":
     """The clips of --data; without it, those that the validation phase's results are of, where a run says so."""
     from davis_exp.commands.truth import source
     from davis_exp.data.artifact import fetch, looks_like_one

@@ -10,8 +10,7 @@ import math
 import os
 import random
 import zlib
-from collections.abc import Mapping
-from collections.abc import Sequence as Listing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +135,7 @@ class ClipChange:
         return spare_halvings((bottom - top, right - left), self.size, ENLARGED)
 
     def __call__(
-        self, frames: Listing[np.ndarray], masks: Listing[np.ndarray], vectors: np.ndarray | None = None
+        self, frames: Sequence[np.ndarray], masks: Sequence[np.ndarray], vectors: np.ndarray | None = None
     ) -> Clip:
         """The clip changed, at `size`.
 
@@ -182,11 +181,11 @@ class ClipAugmentation:
 
     def __init__(
         self,
-        size: Listing[int],
+        size: Sequence[int],
         *,
         flip: float = 0.0,
-        scale: Listing[float] | None = None,
-        ratio: Listing[float] = (1.0, 1.0),
+        scale: Sequence[float] | None = None,
+        ratio: Sequence[float] = (1.0, 1.0),
         transforms: Mapping[str, Any] | None = None,
     ) -> None:
         if not 0 <= flip <= 1:

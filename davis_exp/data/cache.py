@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from davis_exp.data.pictures import content_of
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.version import __version__
 
@@ -106,7 +106,7 @@ def key(*ingredients: object) -> str:
     return digest.hexdigest()
 
 
-def identity(sequence: Sequence, i: int) -> object:
+def identity(sequence: VideoSequence, i: int) -> object:
     """What frame `i` is, for `key`: a digest of its file's bytes, or, without a file, what the sequence says of itself.
 
     Raises BadInput for a file that cannot be read.
@@ -120,7 +120,7 @@ def identity(sequence: Sequence, i: int) -> object:
     return key(READ, content_of(path, "frame"))
 
 
-def mask_identity(sequence: Sequence, i: int) -> object:
+def mask_identity(sequence: VideoSequence, i: int) -> object:
     """What the mask of frame `i` is, as `identity`, and how it is read; without a file it goes with its frame."""
     files = [content_of(path, "mask") for path in sequence.mask_files(i)]
     return key(sequence.mask_reader, *files) if files else i in sequence.annotated

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from davis_exp.data.flow import DisFlow
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.utils.errors import BadInput
 
 Clip = Literal["median", "percentile"]
@@ -46,11 +46,11 @@ class StabilisedFlow(DisFlow):
         super().__init__(**settings)
         self.clip: Clip = clip
 
-    def vectors(self, sequence: Sequence, i: int) -> np.ndarray | None:
+    def vectors(self, sequence: VideoSequence, i: int) -> np.ndarray | None:
         flow = super().vectors(sequence, i)
         return None if flow is None else clipped(residual(flow), self.clip)
 
-    def identity(self, sequence: Sequence, i: int) -> object:
+    def identity(self, sequence: VideoSequence, i: int) -> object:
         same = super().identity(sequence, i)
         return None if same is None else ("stabilised", FORMAT, self.clip, same)
 

@@ -1,8 +1,7 @@
 """Training clips: short runs of frames drawn from sequences, each a pure function of (seed, epoch, item)."""
 
 import math
-from collections.abc import Iterator
-from collections.abc import Sequence as Listing
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -13,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from davis_exp.data import flow_geometry
 from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
-from davis_exp.data.sequences import Sequence, mask_or_empty
+from davis_exp.data.sequences import VideoSequence, mask_or_empty
 from davis_exp.utils import distributed
 from davis_exp.utils.errors import BadInput
 
@@ -25,7 +24,7 @@ class Change(Protocol):
         """How often frames of `size` (height, width) may be halved before they are given."""
 
     def __call__(
-        self, frames: Listing[np.ndarray], masks: Listing[np.ndarray], vectors: np.ndarray | None = None
+        self, frames: Sequence[np.ndarray], masks: Sequence[np.ndarray], vectors: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Frames (H, W, 3), masks (H', W') and vectors (T, 2, h, w) or None, all changed alike, with T in front."""
 
@@ -64,7 +63,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        sequences: Listing[Sequence],
+        sequences: Sequence[VideoSequence],
         length: int,
         *,
         augmentation: Augmentation,
@@ -72,7 +71,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         reverse: float = 0.5,
         clips: int | None = None,
         seed: int = 0,
-        weights: Listing[float] | None = None,
+        weights: Sequence[float] | None = None,
         motion: MotionSource | None = None,
         features: FeatureStore | None = None,
     ) -> None:
@@ -116,7 +115,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             clip["motion"] = clip["frames"] if vectors is None else flow_geometry.picture(vectors)
         return {name: torch.from_numpy(array) for name, array in clip.items()} | extra
 
-    def _vectors(self, sequence: Sequence, indices: list[int]) -> np.ndarray | None:
+    def _vectors(self, sequence: VideoSequence, indices: list[int]) -> np.ndarray | None:
         """Flow at each frame as the clip plays it, (T, 2, h, w); None where frames are their own pictures."""
         if self.motion is None:
             return None
@@ -129,7 +128,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         played = np.sign(np.append(ahead, ahead[-1]))[: len(indices)].astype(np.float32)
         return np.stack(flows) * played[:, None, None, None]
 
-    def draw(self, item: int, rng: np.random.Generator) -> tuple[Sequence, list[int]]:
+    def draw(self, item: int, rng: np.random.Generator) -> tuple[VideoSequence, list[int]]:
         """Which sequence and which of its frames make up a clip."""
         anchor = (item % self.clips + rng.random()) * self._ends[-1] / self.clips
         number = min(int(np.searchsorted(self._ends, anchor, side="right")), len(self.sequences) - 1)

@@ -17,7 +17,7 @@ from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.loaders import start_worker, whole
 from davis_exp.data.loading import Loading
-from davis_exp.data.sequences import Part, Sequence, Source, with_masks
+from davis_exp.data.sequences import Part, Source, VideoSequence, with_masks
 from davis_exp.data.split import TrainedOn, frame_weights, split_holdout
 from davis_exp.utils import distributed
 from davis_exp.utils.errors import BadInput
@@ -31,7 +31,7 @@ class ClipDataModule(pl.LightningDataModule):
     Training batches are {"frames": uint8 (B,T,3,H,W), "masks": uint8 (B,T,1,H,W) in {0,1}}, with "motion" like
     the frames where there is a motion source; a pure function of (seed, epoch, item) and so the same for any
     number of workers. Validation reads the held-out training clips and testing the test stage; both loaders
-    yield whole `Sequence` objects, under DDP each rank its own, and None where another has more.
+    yield whole `VideoSequence` objects, under DDP each rank its own, and None where another has more.
 
     No clip that was trained on is tested on in silence: a test stage that shares clips with a labelled train
     stage is replaced by the hold-out, with a warning (`test_split: all` overrules).
@@ -66,9 +66,9 @@ class ClipDataModule(pl.LightningDataModule):
         self.trained_on: TrainedOn | None = None  # of the checkpoint that is tested, if none is trained
         self._parts: list[Part] = []  # what is trained on
         self._store: DecodedStore | None = None  # lives as long as workers may ask it for what is in memory
-        self._decoded: list[Sequence] | None = None
-        self.val_sequences: list[Sequence] = []
-        self.test_sequences: list[Sequence] = []
+        self._decoded: list[VideoSequence] | None = None
+        self.val_sequences: list[VideoSequence] = []
+        self.test_sequences: list[VideoSequence] = []
 
     def setup(self, stage: str | None = None) -> None:
         """Find the sequences of `stage` ("fit", "validate", "test"; None: all). Raises BadInput."""
@@ -99,10 +99,10 @@ class ClipDataModule(pl.LightningDataModule):
             self._read_from()
 
     @property
-    def train_sequences(self) -> list[Sequence]:
+    def train_sequences(self) -> list[VideoSequence]:
         return [sequence for part in self._parts for sequence in part.sequences]
 
-    def _split(self) -> tuple[list[Part], list[Sequence]]:
+    def _split(self) -> tuple[list[Part], list[VideoSequence]]:
         """(what to train on, the clips held out)."""
         parts = self.source.parts()
         unlabelled = next((s.name for part in parts for s in part.sequences if not s.labelled), None)
@@ -120,7 +120,7 @@ class ClipDataModule(pl.LightningDataModule):
         kept = [replace(part, sequences=[s for s in part.sequences if s.key not in keys]) for part in parts]
         return [part for part in kept if part.sequences], held
 
-    def _tested(self) -> list[Sequence]:
+    def _tested(self) -> list[VideoSequence]:
         if self.trained_on is not None:
             return self._tested_after(self.trained_on)
         if self.loading.test_split == "holdout":
@@ -150,7 +150,7 @@ class ClipDataModule(pl.LightningDataModule):
         )
         return self._split()[1]
 
-    def _tested_after(self, trained_on: TrainedOn) -> list[Sequence]:
+    def _tested_after(self, trained_on: TrainedOn) -> list[VideoSequence]:
         if self.loading.test_split == "holdout":
             held = [s for s in self.source.sequences("train") if s.identity in trained_on.held_out]
             if not held:
@@ -178,7 +178,7 @@ class ClipDataModule(pl.LightningDataModule):
             return set()
         return {s.key for s in sequences} if all(s.labelled for s in sequences) else set()
 
-    def _read_from(self) -> list[Sequence]:
+    def _read_from(self) -> list[VideoSequence]:
         """What clips are drawn from: the training sequences, decoded where that is kept."""
         assert self.augmentation is not None
         if self._decoded is None:
@@ -241,7 +241,7 @@ class ClipDataModule(pl.LightningDataModule):
         return whole(self.test_sequences)
 
 
-def _say_sparse(sequences: list[Sequence], what: str) -> None:
+def _say_sparse(sequences: list[VideoSequence], what: str) -> None:
     """A line where not every frame of labelled sequences has a mask: it may be meant so, or masks may be lost."""
     labelled = [s for s in sequences if s.labelled]
     masks, frames = sum(len(s.annotated) for s in labelled), sum(map(len, labelled))
@@ -249,7 +249,7 @@ def _say_sparse(sequences: list[Sequence], what: str) -> None:
         log.info("masks: of %d of %d frames; only these are %s", masks, frames, what)
 
 
-def _alike(sequences: list[Sequence]) -> str | None:
+def _alike(sequences: list[VideoSequence]) -> str | None:
     """A line that says so, where no mask marks anything, or each marks everything; None as soon as one does neither."""
     seen: set[int] = set()
     if not all(sequence.labelled for sequence in sequences):

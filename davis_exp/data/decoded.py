@@ -18,7 +18,7 @@ import numpy as np
 from davis_exp.data import cache as files
 from davis_exp.data.flow import STEPS, MotionSource
 from davis_exp.data.mapped import DiskArrays, Mapped, MemoryArrays
-from davis_exp.data.sequences import Sequence, mask_or_empty
+from davis_exp.data.sequences import VideoSequence, mask_or_empty
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.parallel import ordered
 from davis_exp.utils.progress import progress_bar
@@ -30,14 +30,14 @@ FORMAT = 2  # of what is kept; another number makes all that was kept before unk
 GB = 10**9
 
 
-class DecodedSequence(Sequence):
+class DecodedSequence(VideoSequence):
     """`original` with its frames and masks at `size`, read from `pixels`: (frames, 4·H·W) uint8, RGB and then mask.
 
     What is said of files is said of the original's.
     """
 
     def __init__(
-        self, original: Sequence, size: tuple[int, int], pixels: Mapped, vectors: Mapped | None
+        self, original: VideoSequence, size: tuple[int, int], pixels: Mapped, vectors: Mapped | None
     ) -> None:
         self.original, self._size, self._pixels, self._vectors = original, size, pixels, vectors
         self.name, self.index, self.frame_ids = original.name, original.index, original.frame_ids
@@ -84,7 +84,7 @@ class DecodedMotion(MotionSource):
     def __init__(self, motion: MotionSource) -> None:
         self.motion = motion
 
-    def vectors(self, sequence: Sequence, i: int) -> np.ndarray | None:
+    def vectors(self, sequence: VideoSequence, i: int) -> np.ndarray | None:
         if not isinstance(sequence, DecodedSequence):
             return self.motion.vectors(sequence, i)
         kept = sequence.vectors(i)
@@ -95,7 +95,7 @@ class DecodedMotion(MotionSource):
 class _Plan:
     """What is to be kept of one sequence."""
 
-    sequence: Sequence
+    sequence: VideoSequence
     size: tuple[int, int]  # of its frames
     grid: tuple[int, ...] | None  # (2, h, w): of its flow, if that is kept
 
@@ -138,12 +138,12 @@ class DecodedStore:
             else MemoryArrays()
         )
 
-    def keep(self, sequences: Iterable[Sequence]) -> list[Sequence]:
+    def keep(self, sequences: Iterable[VideoSequence]) -> list[VideoSequence]:
         """The sequences, decoded where they fit; what is missing is decoded now. Raises BadInput as frames do."""
         sequences = list(sequences)
-        pictures: list[Sequence] = []
+        pictures: list[VideoSequence] = []
 
-        def note(picture: Sequence) -> Sequence:
+        def note(picture: VideoSequence) -> VideoSequence:
             pictures.append(picture)
             return picture
 
@@ -152,7 +152,7 @@ class DecodedStore:
         decoded = self._decoded(self._fitting([self._plan(picture) for picture in pictures]))
         return [sequence.over(lambda picture: decoded.get(id(picture), picture)) for sequence in sequences]
 
-    def _plan(self, sequence: Sequence) -> _Plan:
+    def _plan(self, sequence: VideoSequence) -> _Plan:
         height, width = sequence.size
         if self.size is not None:
             scale = max(self.size[0] / height, self.size[1] / width)
@@ -180,7 +180,7 @@ class DecodedStore:
             )
         return fits
 
-    def _decoded(self, plans: list[_Plan]) -> dict[int, Sequence]:
+    def _decoded(self, plans: list[_Plan]) -> dict[int, VideoSequence]:
         """By the original's id."""
         threads = os.cpu_count() or 2
         keys = dict(zip(map(id, plans), ordered(self._keys, plans, len(plans), threads), strict=True))
@@ -190,7 +190,7 @@ class DecodedStore:
             log.info("decoding %d clips, %.2f GB to be kept %s", len(missing), size / GB, self._arrays)
             self._arrays.make_room(size, list(itertools.chain(*keys.values())))
 
-        def open_(plan: _Plan) -> tuple[int, Sequence]:
+        def open_(plan: _Plan) -> tuple[int, VideoSequence]:
             return id(plan.sequence), self._open(plan, *keys[id(plan)])
 
         # Two processes that start at once begin in different places, and find what the other has done.
@@ -211,7 +211,7 @@ class DecodedStore:
             keys.append(files.key(FORMAT, __version__, "flow", plan.grid, *of_flow))
         return tuple(keys)
 
-    def _open(self, plan: _Plan, key: str, flow_key: str | None = None) -> Sequence:
+    def _open(self, plan: _Plan, key: str, flow_key: str | None = None) -> VideoSequence:
         sequence = plan.sequence
 
         def pixels(i: int) -> list[np.ndarray]:

@@ -2,8 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from collections.abc import Sequence as Listing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,16 +10,16 @@ import numpy as np
 from PIL import Image
 
 from davis_exp.data.pictures import MAX_BYTES
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.data.sources.contest import TABLE
 from davis_exp.utils import given, written
 from davis_exp.utils.errors import BadInput
 
-Progress = Callable[[list[Sequence]], Iterable[Sequence]]
+Progress = Callable[[list[VideoSequence]], Iterable[VideoSequence]]
 
 
 def write_davis(
-    splits: Mapping[str, Listing[Sequence]],
+    splits: Mapping[str, Sequence[VideoSequence]],
     folder: str | Path,
     *,
     resolution: str = "480p",
@@ -43,7 +42,7 @@ def write_davis(
     Raises:
         BadInput: the folder is in use, two clips have one name, or a frame or mask cannot be read.
     """
-    clips: dict[str, Sequence] = {}
+    clips: dict[str, VideoSequence] = {}
     for sequence in (s for sequences in splits.values() for s in sequences):
         if clips.setdefault(sequence.name, sequence).key != sequence.key:
             raise BadInput(
@@ -70,7 +69,11 @@ def write_davis(
 
 
 def write_contest(
-    sequences: Listing[Sequence], folder: str | Path, *, resolution: str = "480p", progress: Progress = iter
+    sequences: Sequence[VideoSequence],
+    folder: str | Path,
+    *,
+    resolution: str = "480p",
+    progress: Progress = iter,
 ) -> Path:
     """Write one stage as a data set in the contest's layout: a `paths.json` of paths relative to the folder.
 
@@ -101,7 +104,7 @@ def write_contest(
     return Path(folder)
 
 
-def _write(sequence: Sequence, frames: Path, masks: Path) -> list[tuple[Path, Path | None]]:
+def _write(sequence: VideoSequence, frames: Path, masks: Path) -> list[tuple[Path, Path | None]]:
     """Write a sequence's frames and masks into two folders; returns the pair of files of each frame."""
     frames.mkdir(parents=True)
     if sequence.labelled:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from davis_exp.data import cache as files
 from davis_exp.data.flow import identity
-from davis_exp.data.sequences import Sequence, mask_or_empty
+from davis_exp.data.sequences import VideoSequence, mask_or_empty
 from davis_exp.utils.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class FeatureStore:
         self.folder = folder or files.default_folder("features")
         self._open: dict[str, list[np.ndarray]] = {}  # by the sequence's key
 
-    def prepare(self, sequences: Iterable[Sequence]) -> None:
+    def prepare(self, sequences: Iterable[VideoSequence]) -> None:
         """Compute what is missing. Raises BadInput for unreadable frames, or a folder that cannot be written."""
         missing = [
             (sequence, place) for sequence in sequences if not (place := self._place(sequence)).is_dir()
@@ -52,7 +52,7 @@ class FeatureStore:
         for sequence, place in missing:
             self._write(sequence, place)
 
-    def clip(self, sequence: Sequence, indices: list[int]) -> dict[str, Any]:
+    def clip(self, sequence: VideoSequence, indices: list[int]) -> dict[str, Any]:
         """These frames, prepared before: "features", one (T, C, h, w) float16 per level, and "masks" (T, 1, H, W)."""
         masks = [
             cv2.resize(mask_or_empty(sequence, i), self.size[::-1], interpolation=cv2.INTER_NEAREST)
@@ -63,7 +63,7 @@ class FeatureStore:
             "masks": torch.from_numpy(np.stack(masks)[:, None]),
         }
 
-    def _features(self, sequence: Sequence, indices: list[int]) -> list[Tensor]:
+    def _features(self, sequence: VideoSequence, indices: list[int]) -> list[Tensor]:
         if sequence.key not in self._open:
             place = self._place(sequence)
             files_of_levels = sorted(place.glob("*.npy"), key=lambda path: int(path.stem))
@@ -74,11 +74,11 @@ class FeatureStore:
             self._open[sequence.key] = [np.load(path, mmap_mode="r") for path in files_of_levels]
         return [torch.from_numpy(np.ascontiguousarray(level[indices])) for level in self._open[sequence.key]]
 
-    def _place(self, sequence: Sequence) -> Path:
+    def _place(self, sequence: VideoSequence) -> Path:
         content = (identity(sequence, i) for i in range(len(sequence)))
         return self.folder / files.key(self.digest, self.size, *content)
 
-    def _write(self, sequence: Sequence, place: Path) -> None:
+    def _write(self, sequence: VideoSequence, place: Path) -> None:
         part = place.with_name(f".{place.name}.{os.getpid()}")
         try:
             part.mkdir(parents=True, exist_ok=True)
@@ -103,6 +103,6 @@ class FeatureStore:
                     f"features cannot be kept in {self.folder} ({error}): set DAVIS_EXP_CACHE"
                 ) from error
 
-    def _frame(self, sequence: Sequence, i: int) -> Tensor:
+    def _frame(self, sequence: VideoSequence, i: int) -> Tensor:
         frame = cv2.resize(sequence.frame(i), self.size[::-1], interpolation=cv2.INTER_AREA)
         return torch.from_numpy(frame).permute(2, 0, 1)[None, None].float() / 255

@@ -16,7 +16,7 @@ from PIL import Image
 from davis_exp.data import cache as files
 from davis_exp.data import flow_geometry
 from davis_exp.data.cache import identity
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.parallel import ordered
 from davis_exp.utils.progress import progress_bar
@@ -37,18 +37,18 @@ class MotionSource(ABC):
     """Motion for the frames of any sequence, the same for training and for whole sequences."""
 
     @abstractmethod
-    def vectors(self, sequence: Sequence, i: int) -> np.ndarray | None:
+    def vectors(self, sequence: VideoSequence, i: int) -> np.ndarray | None:
         """Motion at frame `i`: (2, h, w) float32 in pixels of its own grid, x before y.
 
         None, for all frames of a sequence or for none, where the frame itself is the motion picture. Raises
         BadInput for frames that cannot be read or compared.
         """
 
-    def identity(self, sequence: Sequence, i: int) -> object:
+    def identity(self, sequence: VideoSequence, i: int) -> object:
         """What decides `vectors`, to find them again where they are kept; None where they are not to be kept."""
         return None
 
-    def prepare(self, sequences: Iterable[Sequence]) -> None:  # noqa: B027  # most have nothing to do
+    def prepare(self, sequences: Iterable[VideoSequence]) -> None:  # noqa: B027  # most have nothing to do
         """Do now, in parallel, what these sequences would otherwise wait for. Raises as `vectors` does."""
 
 
@@ -59,7 +59,7 @@ class RgbFlow(MotionSource):
     Segmentation" (TMO), WACV 2023.
     """
 
-    def vectors(self, sequence: Sequence, i: int) -> None:
+    def vectors(self, sequence: VideoSequence, i: int) -> None:
         return None
 
 
@@ -100,7 +100,7 @@ class DisFlow(MotionSource):
         folder = Path(cache).expanduser() if cache else files.default_folder("flow")
         self.cache = None if cache is False else files.FileCache(folder)
 
-    def vectors(self, sequence: Sequence, i: int) -> np.ndarray | None:
+    def vectors(self, sequence: VideoSequence, i: int) -> np.ndarray | None:
         if not _moves(sequence):
             return None
         other, sign = self._pair(sequence, i)
@@ -114,13 +114,13 @@ class DisFlow(MotionSource):
             self.cache.write(key, _encode(steps))
         return sign * _vectors(steps)
 
-    def identity(self, sequence: Sequence, i: int) -> object:
+    def identity(self, sequence: VideoSequence, i: int) -> object:
         if not _moves(sequence):
             return None
         other, sign = self._pair(sequence, i)
         return self._key(sequence, i, other), sign
 
-    def prepare(self, sequences: Iterable[Sequence]) -> None:
+    def prepare(self, sequences: Iterable[VideoSequence]) -> None:
         cache = self.cache
         if cache is None:
             return
@@ -136,7 +136,7 @@ class DisFlow(MotionSource):
             return
         log.info("computing optical flow of %d frames, to be kept in %s", len(missing), cache.folder)
 
-        def keep(job: tuple[Sequence, int, int, str]) -> None:
+        def keep(job: tuple[VideoSequence, int, int, str]) -> None:
             sequence, i, other, key = job
             cache.write(key, _encode(self._compute(sequence, i, other)))
 
@@ -144,16 +144,16 @@ class DisFlow(MotionSource):
             for _ in ordered(keep, missing, len(missing), os.cpu_count() or 2, progress):
                 pass
 
-    def _pair(self, sequence: Sequence, i: int) -> tuple[int, int]:
+    def _pair(self, sequence: VideoSequence, i: int) -> tuple[int, int]:
         """The frame that frame `i` is compared with, and the sign that its flow then takes."""
         step = 1 if self.direction == "forward" else -1
         return (i + step, 1) if 0 <= i + step < len(sequence) else (i - step, -1)
 
-    def _key(self, sequence: Sequence, i: int, other: int) -> str:
+    def _key(self, sequence: VideoSequence, i: int, other: int) -> str:
         settings = FORMAT, cv2.__version__, self.preset, self.max_side
         return files.key(settings, identity(sequence, i), identity(sequence, other))
 
-    def _compute(self, sequence: Sequence, i: int, other: int) -> np.ndarray:
+    def _compute(self, sequence: VideoSequence, i: int, other: int) -> np.ndarray:
         """The flow as it is kept or would be: in steps, so that it does not matter who computed it."""
         one, two = (self._grey(sequence.frame(k)) for k in (i, other))
         if one.shape != two.shape:
@@ -184,7 +184,7 @@ def between(one: np.ndarray, two: np.ndarray, preset: Preset) -> np.ndarray:
     return _dis(preset).calc(one, two, None)[:height, :width]
 
 
-def _moves(sequence: Sequence) -> bool:
+def _moves(sequence: VideoSequence) -> bool:
     return not sequence.still and len(sequence) > 1
 
 

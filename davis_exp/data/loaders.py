@@ -8,18 +8,18 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.utils import distributed, interrupts
 from davis_exp.utils.following import follow
 
 
-def whole(sequences: list[Sequence]) -> DataLoader[Any]:
+def whole(sequences: list[VideoSequence]) -> DataLoader[Any]:
     """A loader of the sequences themselves: frames are read, and moved, as inference asks for them."""
     share: Any = shares(sequences, distributed.world_size())[distributed.rank()]
     return DataLoader(share, batch_size=None, collate_fn=_same, generator=torch.Generator())
 
 
-def shares(sequences: list[Sequence], world: int) -> list[list[Sequence | None]]:
+def shares(sequences: list[VideoSequence], world: int) -> list[list[VideoSequence | None]]:
     """Whole sequences shared out over `world` ranks, about as many frames to each; none is given out twice.
 
     Ranks must take equally many steps, or one waits for ever: None fills up what has fewer.

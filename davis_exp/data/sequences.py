@@ -11,7 +11,7 @@ from davis_exp.data.masks import Mask, MaskReader
 from davis_exp.data.resizing import halved
 
 
-class Sequence(ABC):
+class VideoSequence(ABC):
     """An ordered run of frames of one scene, with masks where the data set is labelled.
 
     Attributes:
@@ -84,19 +84,19 @@ class Sequence(ABC):
             yield from () if file is None else (file,)
             yield from self.mask_files(i)
 
-    def over(self, change: Callable[["Sequence"], "Sequence"]) -> "Sequence":
+    def over(self, change: Callable[["VideoSequence"], "VideoSequence"]) -> "VideoSequence":
         """This sequence with what its pictures are read from changed: itself, unless it is made of another."""
         return change(self)
 
-    def variant(self, seed: tuple[int, ...]) -> "Sequence":
+    def variant(self, seed: tuple[int, ...]) -> "VideoSequence":
         """The sequence with other random motion, decided by `seed`, where its motion is made; else itself."""
         return self
 
 
-class Picked(Sequence):
+class Picked(VideoSequence):
     """The frames of another sequence at `places` alone, as if there were no others."""
 
-    def __init__(self, original: Sequence, places: Iterable[int]) -> None:
+    def __init__(self, original: VideoSequence, places: Iterable[int]) -> None:
         self.original, self.places = original, tuple(places)
         self.name, self.labelled, self.still = original.name, original.labelled, original.still
         self.mask_reader = original.mask_reader
@@ -132,13 +132,13 @@ class Picked(Sequence):
         return self.original.mask_files(self.places[i])
 
 
-def with_masks(sequence: Sequence) -> Sequence:
+def with_masks(sequence: VideoSequence) -> VideoSequence:
     """The sequence without the frames that have no mask; as it is where it has none at all."""
     places = sequence.annotated
     return sequence if len(places) in (0, len(sequence)) else Picked(sequence, places)
 
 
-def mask_or_empty(sequence: Sequence, i: int) -> np.ndarray:
+def mask_or_empty(sequence: VideoSequence, i: int) -> np.ndarray:
     """The mask of frame `i`, (H, W) uint8 in {0, 1}; all background where it has none."""
     return sequence.mask(i) if i in sequence.annotated else np.zeros(sequence.size, np.uint8)
 
@@ -153,7 +153,7 @@ class Part:
         validates: whether clips of these may be held out.
     """
 
-    sequences: list[Sequence]
+    sequences: list[VideoSequence]
     weight: float = 1.0
     validates: bool = True
 
@@ -162,7 +162,7 @@ class Source(ABC):
     """A data set: yields sequences for the two stages of an experiment."""
 
     @abstractmethod
-    def sequences(self, stage: str) -> list[Sequence]:
+    def sequences(self, stage: str) -> list[VideoSequence]:
         """All sequences of `stage`, "train" or "test", in the data set's own order.
 
         Each stage is indexed on its own, from 0 on. Raises BadInput if the data is not there.

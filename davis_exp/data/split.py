@@ -1,11 +1,11 @@
 """Who is trained on and who is held out, and how often each is drawn."""
 
-from collections.abc import Sequence as Listing
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from davis_exp.data.sequences import Part, Sequence
+from davis_exp.data.sequences import Part, VideoSequence
 from davis_exp.utils.errors import BadInput
 
 
@@ -18,8 +18,8 @@ class TrainedOn:
 
 
 def split_holdout(
-    sequences: Listing[Sequence], holdout: float, seed: int, fold: int = 0
-) -> tuple[list[Sequence], list[Sequence]]:
+    sequences: Sequence[VideoSequence], holdout: float, seed: int, fold: int = 0
+) -> tuple[list[VideoSequence], list[VideoSequence]]:
     """Part sequences into (training, held out) by clip: sequences of equal `key` stay together.
 
     Depends on the clips' number and order and on `seed` alone, so that it survives moving the data set. Both
@@ -58,7 +58,7 @@ def split_holdout(
     return [s for s in sequences if s.key not in held], [s for s in sequences if s.key in held]
 
 
-def frame_weights(parts: Listing[Part]) -> list[float]:
+def frame_weights(parts: Sequence[Part]) -> list[float]:
     """What a frame of each sequence weighs in drawing, so that each part gets its share of the clips."""
     masks = [sum(len(sequence.annotated) for sequence in part.sequences) for part in parts]
     return [part.weight / own for part, own in zip(parts, masks, strict=True) for _ in part.sequences]

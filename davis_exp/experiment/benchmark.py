@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from davis_exp.data.sequences import Sequence as Clip
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.data.sources import open_source
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.data.sources.video import open_input
@@ -153,7 +153,7 @@ def _measure(
         rows[name]["fps"] = statistics.median(whole[name])
 
 
-def _video(path: Path, sequence: Clip, frames: int) -> Path:
+def _video(path: Path, sequence: VideoSequence, frames: int) -> Path:
     with VideoWriter(path) as writer:
         for i in range(min(frames, len(sequence))):
             writer.add(sequence.frame(i), Fraction(i, 24))

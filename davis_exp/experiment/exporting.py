@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from davis_exp import config
 from davis_exp.data.flow import MotionSource
-from davis_exp.data.sequences import Picked
-from davis_exp.data.sequences import Sequence as Clip
+from davis_exp.data.sequences import Picked, VideoSequence
 from davis_exp.experiment import build, checkpoints
 from davis_exp.exported import PROGRAM, onnx_file, openvino_file, package, program_file
 from davis_exp.exported.form import Form
@@ -107,7 +106,7 @@ class Exporter:
                     f"{difference:.2g} from it"
                 )
 
-    def write(self, path: Path, precision: str = "fp32", train: Sequence[Clip] = ()) -> None:
+    def write(self, path: Path, precision: str = "fp32", train: Sequence[VideoSequence] = ()) -> None:
         """Write the file; `train` are the sequences whose frames decide the ranges of 8 bits. Raises BadInput."""
         import onnx
 
@@ -126,7 +125,7 @@ class Exporter:
             onnx_file.in_half(graph)
         onnx_file.write(path, graph, self.told, form)
 
-    def samples(self, sequences: Sequence[Clip]) -> Iterator[list[np.ndarray]]:
+    def samples(self, sequences: Sequence[VideoSequence]) -> Iterator[list[np.ndarray]]:
         """What the model is called with on a few frames of each sequence. Raises BadInput for unreadable ones."""
         length = {None: 4, (0, 0): 2}.get(self.form.context, self.how.window)
         chosen = sequences[:: max(1, len(sequences) * length // SAMPLES)]
@@ -145,19 +144,19 @@ class Exporter:
             return [inputs]
         return [[clip[:, t : t + 1] for clip in inputs] for t in range(inputs[0].shape[1])]
 
-    def compare(self, other: nn.Module, sequences: Sequence[Clip], frames: int) -> Difference:
+    def compare(self, other: nn.Module, sequences: Sequence[VideoSequence], frames: int) -> Difference:
         """`other` against this model on as many frames, spread over the sequences. Raises BadInput."""
         each = max(2, math.ceil(frames / max(1, len(sequences))))
         return compare(self.model, other, [first(one, each) for one in sequences], self.how, self.motion)
 
 
-def first(sequence: Clip, count: int) -> Clip:
+def first(sequence: VideoSequence, count: int) -> VideoSequence:
     """The first frames of a sequence."""
     return sequence if len(sequence) <= count else Picked(sequence, range(count))
 
 
 def score(
-    model: nn.Module, sequences: Sequence[Clip], how: Inference, motion: MotionSource | None
+    model: nn.Module, sequences: Sequence[VideoSequence], how: Inference, motion: MotionSource | None
 ) -> float | None:
     """The contest's score of a model on all labelled frames of the sequences; None where there are none."""
     found = [
@@ -170,7 +169,11 @@ def score(
 
 
 def compare(
-    model: nn.Module, other: nn.Module, sequences: Sequence[Clip], how: Inference, motion: MotionSource | None
+    model: nn.Module,
+    other: nn.Module,
+    sequences: Sequence[VideoSequence],
+    how: Inference,
+    motion: MotionSource | None,
 ) -> Difference:
     """Both models on all frames of the sequences, side by side. Raises BadInput for frames that cannot be read."""
     one, two = _Heard(model), _Heard(other)

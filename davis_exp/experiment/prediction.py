@@ -15,7 +15,7 @@ import numpy as np
 
 from davis_exp import zoo
 from davis_exp.data import png
-from davis_exp.data.sequences import Picked, Sequence
+from davis_exp.data.sequences import Picked, VideoSequence
 from davis_exp.results.overlay import cut_out, overlay
 from davis_exp.results.video import VideoWriter
 from davis_exp.utils.errors import BadInput, quoted
@@ -90,12 +90,12 @@ class Predictor:
             raise BadInput(f"--device {device}: {' '.join(str(error).split())[:120]}") from error
 
     def __call__(
-        self, given: str | Path | Sequence | Iterable[np.ndarray], every: int = 1
+        self, given: str | Path | VideoSequence | Iterable[np.ndarray], every: int = 1
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (frame (H, W, 3) uint8 RGB, confidence (H, W) uint8) of one sequence, as they come; object from 128 on.
 
         Args:
-            given: a video, a picture or a folder of pictures; a `Sequence`; or frames (H, W, 3) uint8 RGB in memory.
+            given: a video, a picture or a folder of pictures; a `VideoSequence`; or frames (H, W, 3) uint8 RGB in memory.
             every: of a file or folder, one frame in so many.
 
         Raises BadInput for what is none of these, and for several sequences.
@@ -107,14 +107,14 @@ class Predictor:
             if len(sequences) != 1:
                 raise BadInput(f"{given} holds {len(sequences)} sequences: give one of them")
             return self._run(sequences[0])
-        if isinstance(given, Sequence):
+        if isinstance(given, VideoSequence):
             return self._run(given)
         from davis_exp.data.sources.arrays import ArraySequence
 
         return self._run(ArraySequence(given))
 
     def _run(
-        self, sequence: Sequence, shape: tuple[int, int] | None = None
+        self, sequence: VideoSequence, shape: tuple[int, int] | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         from davis_exp.inference import predict
 
@@ -133,7 +133,7 @@ class Predictor:
     def _repr_html_(self) -> str:
         return f"<p><code>{escape(repr(self))}</code></p>"
 
-    def write(self, sequence: Sequence, output: Output, trusted: dict[str, float] | None = None) -> int:
+    def write(self, sequence: VideoSequence, output: Output, trusted: dict[str, float] | None = None) -> int:
         """Predict `sequence` and write what `output` asks for; returns the number of frames.
 
         Into `trusted` goes how far each mask is to be trusted (0 … 1), by its name, also of a sequence that breaks off.
@@ -190,7 +190,7 @@ def load(checkpoint: str | Path = zoo.DEFAULT, **how: Any) -> Predictor:
     return Predictor(checkpoint, **how)
 
 
-def _shown(sequence: Sequence) -> tuple[tuple[int, int], Fraction]:
+def _shown(sequence: VideoSequence) -> tuple[tuple[int, int], Fraction]:
     """(height, width) of a frame as it is to be shown, and its pixels' width over their height."""
     height, width = sequence.size
     aspect = getattr(sequence, "pixel_aspect", Fraction(1))
@@ -200,7 +200,7 @@ def _shown(sequence: Sequence) -> tuple[tuple[int, int], Fraction]:
 class _FrameCache(Picked):
     """All frames of a sequence, kept, once read for the model, until they are taken to be drawn on."""
 
-    def __init__(self, sequence: Sequence) -> None:
+    def __init__(self, sequence: VideoSequence) -> None:
         super().__init__(sequence, range(len(sequence)))
         self._kept: dict[int, np.ndarray] = {}
         self._next = 0

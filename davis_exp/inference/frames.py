@@ -10,7 +10,7 @@ from torch import Tensor
 
 from davis_exp.data import flow_geometry
 from davis_exp.data.flow import MotionSource
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.inference.settings import Inference
 from davis_exp.utils.errors import BadInput
 
@@ -36,7 +36,7 @@ class Frames:
     """The sequence's frames, decoded and resized ahead of the model by one thread, each held only while needed."""
 
     def __init__(
-        self, sequence: Sequence, how: Inference, motion: MotionSource | None, device: torch.device | str
+        self, sequence: VideoSequence, how: Inference, motion: MotionSource | None, device: torch.device | str
     ) -> None:
         self.sequence, self.how, self.motion, self.device = sequence, how, motion, device
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="frames")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from davis_exp.data.flow import MotionSource
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.inference.frames import Frames
 from davis_exp.inference.settings import Inference
 from davis_exp.inference.views import Views
@@ -18,7 +18,7 @@ from davis_exp.utils.errors import BadInput
 
 def predict(
     model: nn.Module,
-    sequence: Sequence,
+    sequence: VideoSequence,
     how: Inference,
     device: torch.device | str = "cpu",
     motion: MotionSource | None = None,

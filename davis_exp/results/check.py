@@ -1,13 +1,12 @@
 """Is this a valid submission? Everything that is wrong with results, one sentence each."""
 
 import shlex
-from collections.abc import Iterable, Iterator
-from collections.abc import Sequence as List
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.results.artifact import METADATA, PATHS, Results
 from davis_exp.results.matching import check_size, match
 from davis_exp.utils.errors import BadInput, quoted
@@ -19,7 +18,7 @@ ZERO_ONE = "no confidence is above 1 of 255: these are 0/1 masks, whose score is
 
 def defects(
     path: Path,
-    sequences: List[Sequence] | None = None,
+    sequences: Sequence[VideoSequence] | None = None,
     *,
     limit: int | None = CONTEST_LIMIT,
     workers: int = 2,
@@ -63,7 +62,7 @@ def is_zero_one(results: Results, highest: int) -> bool:
 
 def form_defects(
     results: Results,
-    sequences: List[Sequence] | None = None,
+    sequences: Sequence[VideoSequence] | None = None,
     limit: int | None = CONTEST_LIMIT,
     *,
     ends: bool = True,
@@ -99,7 +98,7 @@ def _decoded(results: Results, index: int, size: tuple[int, int] | None) -> np.n
     return results.confidence(index)
 
 
-def _sizes(results: Results, sequences: List[Sequence] | None) -> dict[int, tuple[int, int]]:
+def _sizes(results: Results, sequences: Sequence[VideoSequence] | None) -> dict[int, tuple[int, int]]:
     """The size that each index of the results should have, as far as it is known."""
     if sequences is None:
         return {}

@@ -1,10 +1,9 @@
 """How far the masks of results are to be trusted, frame by frame, and whether that foretells their J."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence as List
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from davis_exp.data.sequences import Picked, Sequence
+from davis_exp.data.sequences import Picked, VideoSequence
 from davis_exp.inference.confidence import ConfidenceMeter
 from davis_exp.metrics.frame_confidence import rank_correlation
 from davis_exp.metrics.measures import SELECTED
@@ -14,7 +13,7 @@ from davis_exp.utils.parallel import Progress, ordered
 
 def confidences(
     results: Results,
-    sequences: List[Sequence],
+    sequences: Sequence[VideoSequence],
     indices: Mapping[int, int] | None = None,
     *,
     workers: int = 2,
@@ -38,7 +37,7 @@ def confidences(
     total = sum(map(len, sequences))
     done = iter(range(1, total + 1))
 
-    def measure(sequence: Sequence) -> list[float]:
+    def measure(sequence: VideoSequence) -> list[float]:
         meter = ConfidenceMeter()
         for i, index in enumerate(sequence.index):
             meter.add(sequence.frame(i), results.confidence(indices[index] if indices else index))

@@ -1,8 +1,7 @@
 """Results ranked by the contest's score, or by another measure."""
 
 import html
-from collections.abc import Callable, Iterable
-from collections.abc import Sequence as List
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +26,7 @@ class Entry:
     problem: str = ""
 
 
-def scored_entries(paths: List[Path]) -> list[Entry]:
+def scored_entries(paths: Sequence[Path]) -> list[Entry]:
     """Entries of score.json files, of the folders that hold one, and of all those below other folders.
 
     Raises BadInput for a file that is no score, or if there is no score at all.

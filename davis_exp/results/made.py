@@ -1,8 +1,7 @@
 """Results from masks that any program has written."""
 
 import re
-from collections.abc import Iterator
-from collections.abc import Sequence as List
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from davis_exp.data.masks import FEW, MaskReader
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.data.shades import apart
 from davis_exp.metrics.protocols import THRESHOLD
 from davis_exp.results.artifact import Results, ResultsWriter
@@ -27,7 +26,7 @@ SAY = "say by --masks whether they are soft, or each an object (ids), or one is 
 
 def make(
     masks: Path,
-    sequences: List[Sequence],
+    sequences: Sequence[VideoSequence],
     out: Path,
     metadata: dict[str, Any],
     *,
@@ -114,7 +113,7 @@ def _open(path: Path) -> Results:
     return masks
 
 
-def _matched(masks: Results, sequences: List[Sequence]) -> dict[int, int]:
+def _matched(masks: Results, sequences: Sequence[VideoSequence]) -> dict[int, int]:
     """Index in the data set → index of the mask."""
     if masks.frames is not None:
         own = {frame: index for index, frame in zip(masks.paths, masks.frames, strict=True)}
@@ -133,7 +132,7 @@ def _matched(masks: Results, sequences: List[Sequence]) -> dict[int, int]:
     return {index: own[frame] for index, frame in ids if frame in own}
 
 
-def _unmatched(masks: Results, sequences: List[Sequence], found: dict[int, int]) -> Iterator[str]:
+def _unmatched(masks: Results, sequences: Sequence[VideoSequence], found: dict[int, int]) -> Iterator[str]:
     """Frames without a mask, and masks without a frame."""
     for sequence in sequences:
         for index, frame in zip(sequence.index, sequence.frame_ids, strict=True):

@@ -1,9 +1,9 @@
 """Which of the results' files belongs to which frame of the truth."""
 
-from collections.abc import Sequence as List
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from davis_exp.data.sequences import Sequence, with_masks
+from davis_exp.data.sequences import VideoSequence, with_masks
 from davis_exp.results.artifact import PATHS, Results
 from davis_exp.utils.errors import BadInput, quoted
 
@@ -23,7 +23,7 @@ class Matching:
     defects: list[str] = field(default_factory=list)
 
 
-def match(results: Results, sequences: List[Sequence], *, ends: bool = True) -> Matching:
+def match(results: Results, sequences: Sequence[VideoSequence], *, ends: bool = True) -> Matching:
     """Match results to a data set by index, and by name where they have names; sizes are not looked at.
 
     In a plain folder, sequences that the data set does not have are left aside: people score parts of it. There it takes
@@ -32,7 +32,7 @@ def match(results: Results, sequences: List[Sequence], *, ends: bool = True) -> 
     return _by_name(results, sequences, ends) if results.plain else _by_index(results, sequences)
 
 
-def _by_index(results: Results, sequences: List[Sequence]) -> Matching:
+def _by_index(results: Results, sequences: Sequence[VideoSequence]) -> Matching:
     matching = Matching("index and name" if results.frames is not None else "index")
     wanted = _frames(sequences)
     named = dict(zip(results.paths, results.frames or (), strict=False))
@@ -54,7 +54,7 @@ def _by_index(results: Results, sequences: List[Sequence]) -> Matching:
     return matching
 
 
-def _by_name(results: Results, sequences: List[Sequence], ends: bool) -> Matching:
+def _by_name(results: Results, sequences: Sequence[VideoSequence], ends: bool) -> Matching:
     matching = Matching("name")
     found = {frame: index for index, frame in zip(results.paths, results.frames or (), strict=True)}
     wanted = _frames(sequences)
@@ -87,7 +87,7 @@ def check_size(own: tuple[int, int], truth: tuple[int, int], name: str) -> None:
         )
 
 
-def _frames(sequences: List[Sequence]) -> dict[int, str]:
+def _frames(sequences: Sequence[VideoSequence]) -> dict[int, str]:
     return {
         index: frame
         for sequence in sequences

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence as List
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -219,7 +219,7 @@ class Results:
     def _json(self, name: str) -> Any:
         repeated: list[str] = []
 
-        def unique(pairs: List[tuple[str, Any]]) -> dict[str, Any]:
+        def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
             seen = dict(pairs)
             if len(seen) != len(pairs):
                 counts = Counter(key for key, _ in pairs)

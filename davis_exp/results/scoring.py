@@ -1,15 +1,14 @@
 """Results against the truth: every frame once, all measures and protocols at a time."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Sequence as List
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from davis_exp.data.sequences import Picked, Sequence, with_masks
+from davis_exp.data.sequences import Picked, VideoSequence, with_masks
 from davis_exp.metrics.bits import Bits
 from davis_exp.metrics.jaccard import iou
 from davis_exp.metrics.measures import MEASURES, Measure
@@ -37,9 +36,9 @@ class _Frame(NamedTuple):
 
 def score(
     results: Results,
-    sequences: List[Sequence],
+    sequences: Sequence[VideoSequence],
     *,
-    stability: List[str] | None = None,
+    stability: Sequence[str] | None = None,
     ends: bool = True,
     workers: int = 2,
     truth: Truth | None = None,
@@ -67,7 +66,7 @@ def score(
     truth = truth or Truth()
     truth.prepare(sequences, workers)
 
-    def evaluate(task: tuple[Sequence, int]) -> _Frame:
+    def evaluate(task: tuple[VideoSequence, int]) -> _Frame:
         sequence, i = task
         index = matched.indices[sequence.index[i]]
         confidence = results.confidence(index)
@@ -124,14 +123,14 @@ def _refuse_alike(overlaps: list[float | None]) -> None:
             )
 
 
-def baselines(sequences: List[Sequence], *, workers: int = 2) -> dict[str, float | None]:
+def baselines(sequences: Sequence[VideoSequence], *, workers: int = 2) -> dict[str, float | None]:
     """Contest score on labelled sequences of two predictions that look at no frame.
 
     `everything` is foreground throughout; `centre ellipse` fills half the height and half the width.
     """
     truth, sequences = Truth(), [with_masks(sequence) for sequence in sequences]
 
-    def evaluate(task: tuple[Sequence, int]) -> list[float | None]:
+    def evaluate(task: tuple[VideoSequence, int]) -> list[float | None]:
         target, void = truth.annotation(*task)
         return [iou(mask.without(void), target) for mask in _trivial(target.shape)]
 
@@ -139,11 +138,11 @@ def baselines(sequences: List[Sequence], *, workers: int = 2) -> dict[str, float
     return _baseline_scores(ordered(evaluate, _frames(sequences), total, workers))
 
 
-def _frames(sequences: List[Sequence]) -> Iterator[tuple[Sequence, int]]:
+def _frames(sequences: Sequence[VideoSequence]) -> Iterator[tuple[VideoSequence, int]]:
     return ((sequence, i) for sequence in sequences for i in range(len(sequence)))
 
 
-def _steadied(sequences: List[Sequence], names: List[str]) -> list[Sequence]:
+def _steadied(sequences: Sequence[VideoSequence], names: Sequence[str]) -> list[VideoSequence]:
     there = [sequence.name for sequence in sequences]
     unknown = set(names).difference(there)
     if unknown:
@@ -158,7 +157,7 @@ def _steadied(sequences: List[Sequence], names: List[str]) -> list[Sequence]:
 
 def _between(
     measure: Measure,
-    sequences: List[Sequence],
+    sequences: Sequence[VideoSequence],
     predicted: Callable[[int], Bits],
     workers: int,
     progress: Progress | None,
@@ -171,7 +170,7 @@ def _between(
     return {first: value for (first, _), value in zip(pairs, values, strict=True)}
 
 
-def _summary(sequences: List[Sequence], frames: Iterable[dict[str, float | None]]) -> dict[str, Any]:
+def _summary(sequences: Sequence[VideoSequence], frames: Iterable[dict[str, float | None]]) -> dict[str, Any]:
     remaining = iter(frames)
     keys = [measure.key for measure in MEASURES.values() if measure.function is not None]
     found = {}

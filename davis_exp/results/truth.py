@@ -3,14 +3,14 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence as List
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.metrics.bits import Bits
 from davis_exp.utils.errors import BadInput
 
@@ -29,7 +29,7 @@ class Truth:
         self.folder = folder
         self._kept: dict[str, np.ndarray] = {}
 
-    def prepare(self, sequences: List[Sequence], workers: int = 2) -> None:
+    def prepare(self, sequences: Sequence[VideoSequence], workers: int = 2) -> None:
         """Have every sequence's masks at hand in the folder; does nothing without one.
 
         Raises BadInput if a mask cannot be read, or the folder cannot be written.
@@ -45,7 +45,7 @@ class Truth:
         except OSError as error:
             raise BadInput(f"cannot keep packed masks in {self.folder}: {error}") from error
 
-    def annotation(self, sequence: Sequence, i: int) -> tuple[Bits, Bits | None]:
+    def annotation(self, sequence: VideoSequence, i: int) -> tuple[Bits, Bits | None]:
         """Mask of frame `i`, and which pixels are not judged, if any. Raises BadInput if unlabelled or unreadable."""
         kept = self._kept.get(sequence.name)
         if kept is not None:
@@ -53,7 +53,7 @@ class Truth:
         mask = sequence.annotation(i)
         return Bits.of(mask.inside), None if mask.void is None else Bits.of(mask.void)
 
-    def _keep(self, sequence: Sequence) -> np.ndarray | None:
+    def _keep(self, sequence: VideoSequence) -> np.ndarray | None:
         """The kept masks of a sequence (N, H, ceil(W / 64)); None if its frames are not all of one size."""
         assert self.folder is not None
         height, width = sequence.size
@@ -78,7 +78,7 @@ class Truth:
         return np.load(path, mmap_mode="r")
 
 
-def _stamp(sequence: Sequence) -> str:
+def _stamp(sequence: VideoSequence) -> str:
     """Digest of what a sequence's masks depend on: the files as they are now, or the generator's settings."""
     reading = READ_AS, repr(sequence.mask_reader)
     parts: list[object] = [reading, sequence.key, sequence.size, sequence.frame_ids]

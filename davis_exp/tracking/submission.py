@@ -8,13 +8,12 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Iterator
-from collections.abc import Sequence as List
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from davis_exp.data.sequences import Sequence, with_masks
+from davis_exp.data.sequences import VideoSequence, with_masks
 from davis_exp.metrics.measures import JUDGED
 from davis_exp.results.check import defects, refuse
 from davis_exp.results.reader import Results
@@ -58,7 +57,7 @@ class Submission:
 
     results: Results
     phase: Phase
-    sequences: List[Sequence]
+    sequences: Sequence[VideoSequence]
     scored: dict[str, Any]
 
     @property
@@ -82,7 +81,7 @@ class Submission:
 def prepare(
     path: Path,
     phase: Phase,
-    sequences: List[Sequence] | None,
+    sequences: Sequence[VideoSequence] | None,
     *,
     limit: int | None,
     workers: int = 2,

@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from davis_exp.config.instantiate import refusing
 from davis_exp.data.clips import ClipSampler
 from davis_exp.data.flow import MotionSource
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.inference import Inference, predict
 from davis_exp.metrics.bits import Bits
 from davis_exp.metrics.measures import SELECTED, VALIDATION
@@ -48,7 +48,7 @@ class SegmentationTask(pl.LightningModule):
     Batches are {"frames": uint8 (B,T,3,H,W), "masks": uint8 (B,T,1,H,W)}, with "motion" like the frames where the
     model needs it, or with stored "features" (B,T,C,h,w) per level in the frames' place; where "annotated" (B,T) is
     false, a frame has no mask and counts for nothing. Validation and test receive
-    `Sequence` objects. `mask_sink`, when set, is given every mask of a test.
+    `VideoSequence` objects. `mask_sink`, when set, is given every mask of a test.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class SegmentationTask(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self._validated = []
 
-    def validation_step(self, sequence: Sequence | None, batch_idx: int) -> None:
+    def validation_step(self, sequence: VideoSequence | None, batch_idx: int) -> None:
         if sequence is None:  # other ranks have one more
             return
         values = []
@@ -214,14 +214,14 @@ class SegmentationTask(pl.LightningModule):
         everywhere = [mean for share in distributed.gathered(self._validated) for mean in share]
         self.log(VALIDATION, average(everywhere) or 0.0, prog_bar=True)
 
-    def test_step(self, sequence: Sequence | None, batch_idx: int) -> None:
+    def test_step(self, sequence: VideoSequence | None, batch_idx: int) -> None:
         if sequence is None:
             return
         for i, confidence in self._masks(sequence):
             if self.mask_sink is not None:
                 self.mask_sink(sequence.index[i], confidence, sequence.frame_ids[i])
 
-    def _masks(self, sequence: Sequence) -> Iterator[tuple[int, np.ndarray]]:
+    def _masks(self, sequence: VideoSequence) -> Iterator[tuple[int, np.ndarray]]:
         return predict(self.model, sequence, self.inference, self.device, self.motion)
 
     # ---- checkpoints --------------------------------------------------------------------------------

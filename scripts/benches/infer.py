@@ -30,7 +30,7 @@ from hydra import compose, initialize_config_dir
 
 from davis_exp import zoo
 from davis_exp.config import conf_dir
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.data.sources import open_source
 from davis_exp.data.sources.arrays import ArraySequence
 from davis_exp.data.sources.generated import GeneratedSource
@@ -67,7 +67,7 @@ def checkpoint(path: Path, cfg: Any) -> Path:
 
 
 @torch.inference_mode()
-def bare(predictor: Predictor, how: Inference, sequence: Sequence, flow: bool = True) -> None:
+def bare(predictor: Predictor, how: Inference, sequence: VideoSequence, flow: bool = True) -> None:
     """The calls of the model, and with `flow` of its optical flow, that the sequence takes, and nothing else."""
     model, state, frames, done = predictor.model, None, len(sequence), 0
     if model.context is None:

@@ -243,12 +243,12 @@ def cases(scratch: Path) -> Iterator[Case]:
 
     from davis_exp.data.frames import read_frame
     from davis_exp.data.masks import MaskReader
-    from davis_exp.data.sources.video import VideoSequence
+    from davis_exp.data.sources.video import VideoFile
 
     clip = scratch / "mutated.mp4"
 
     def look() -> None:
-        sequence = VideoSequence(clip)
+        sequence = VideoFile(clip)
         for i in range(min(len(sequence), 10)):
             sequence.frame(i)
 

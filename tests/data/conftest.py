@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 
 
-class ArraySequence(Sequence):
+class ArraySequence(VideoSequence):
     """Frames whose red value is the frame's number and green value `tint`; masks of `i + 1` columns."""
 
     def __init__(

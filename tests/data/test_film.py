@@ -9,7 +9,7 @@ from av.stream import Disposition
 from PIL import Image
 
 from davis_exp.data.sources.animation import AnimationSequence
-from davis_exp.data.sources.video import VideoSequence, open_input
+from davis_exp.data.sources.video import VideoFile, open_input
 from davis_exp.results.video import VideoWriter
 from davis_exp.utils.errors import BadInput
 
@@ -52,16 +52,16 @@ def write(path, codec="libx264", pixels="yuv420p", options=None, count=COUNT):
 @pytest.mark.parametrize("name", FORMS)
 def test_a_cut_video_says_what_it_promised(name, tmp_path):
     path = write(tmp_path / name, *FORMS[name])
-    whole = VideoSequence(path)
+    whole = VideoFile(path)
     assert len(whole) == COUNT
     assert whole.breaks_off is None
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    cut = VideoSequence(path)
+    cut = VideoFile(path)
     assert COUNT // 8 < len(cut) < COUNT
     announced = "" if name.endswith("gif") else f" of the {COUNT} that it announces"
     assert f"{name} breaks off: {len(cut)} frames{announced} are there" in cut.breaks_off
     assert np.array_equal(cut.frame(3), whole.frame(3))
-    assert VideoSequence(path, every=7).breaks_off == cut.breaks_off
+    assert VideoFile(path, every=7).breaks_off == cut.breaks_off
 
 
 def test_sound_that_goes_on_is_no_cut(tmp_path):
@@ -72,8 +72,8 @@ def test_sound_that_goes_on_is_no_cut(tmp_path):
         frame.sample_rate, frame.pts = 8000, 0
         for packet in [*sound.encode(frame), *sound.encode(None)]:
             container.mux(packet)
-    assert len(VideoSequence(tmp_path / "a.mkv")) == 12
-    assert VideoSequence(tmp_path / "a.mkv").breaks_off is None
+    assert len(VideoFile(tmp_path / "a.mkv")) == 12
+    assert VideoFile(tmp_path / "a.mkv").breaks_off is None
 
 
 def test_the_default_track_is_shown_and_the_first_where_none_is_marked(tmp_path):
@@ -84,7 +84,7 @@ def test_the_default_track_is_shown_and_the_first_where_none_is_marked(tmp_path)
                 stream.disposition = Disposition.default if number == marked else Disposition(0)
             for number, stream in enumerate(streams):
                 encode(container, stream, 3, first=10 * number)
-        assert np.array_equal(VideoSequence(tmp_path / "two.mkv").frame(1), picture(1 + 10 * marked))
+        assert np.array_equal(VideoFile(tmp_path / "two.mkv").frame(1), picture(1 + 10 * marked))
 
 
 def test_a_cover_is_no_video(tmp_path):
@@ -104,7 +104,7 @@ def test_pixels_that_are_no_squares_stay_so(tmp_path):
     with VideoWriter(tmp_path / "wide.mp4", Fraction(4, 3)) as video:
         for i in range(3):
             video.add(picture(i), Fraction(i, 24))
-    sequence = VideoSequence(tmp_path / "wide.mp4")
+    sequence = VideoFile(tmp_path / "wide.mp4")
     assert sequence.pixel_aspect == Fraction(4, 3)
     assert sequence.size == (HEIGHT, WIDTH)
     content = bytearray((tmp_path / "wide.mp4").read_bytes())
@@ -112,11 +112,11 @@ def test_pixels_that_are_no_squares_stay_so(tmp_path):
     matrix = [0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30]
     content[at : at + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in matrix)
     (tmp_path / "turned.mp4").write_bytes(content)
-    turned = VideoSequence(tmp_path / "turned.mp4")
+    turned = VideoFile(tmp_path / "turned.mp4")
     assert (turned.size, turned.pixel_aspect) == ((WIDTH, HEIGHT), Fraction(3, 4))
     with VideoWriter(tmp_path / "square.mp4") as video:
         video.add(picture(0), Fraction(0))
-    assert VideoSequence(tmp_path / "square.mp4").pixel_aspect == 1
+    assert VideoFile(tmp_path / "square.mp4").pixel_aspect == 1
 
 
 def animation(path, count=6, **options):

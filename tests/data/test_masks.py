@@ -11,7 +11,7 @@ from davis_exp.data.check import contents, survey
 from davis_exp.data.datamodule import ClipDataModule
 from davis_exp.data.loading import Loading
 from davis_exp.data.masks import Mask, MaskReader
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.data.shades import voc_colour
 from davis_exp.data.sources import DavisSource, open_source
 from davis_exp.metrics.bits import Bits
@@ -347,7 +347,7 @@ def test_what_is_kept_is_not_taken_for_what_another_setting_reads(data_set):
 
 
 def test_masks_that_are_no_files_have_no_void():
-    class Made(Sequence):
+    class Made(VideoSequence):
         name, index, frame_ids, labelled, key, size = "a", (0,), ("a/0",), True, "a", (2, 2)
 
         def frame(self, i):

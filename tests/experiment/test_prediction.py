@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from davis_exp.cli import main
-from davis_exp.data.sources.video import VideoSequence, open_input
+from davis_exp.data.sources.video import VideoFile, open_input
 from davis_exp.experiment import build
 from davis_exp.experiment.prediction import Output, Predictor, same_pixels
 from davis_exp.metrics.jaccard import jaccard
@@ -91,7 +91,7 @@ def rotated(path):
 
 def test_a_portrait_video_is_turned_upright(checkpoint, tmp_path):
     clip = rotated(write(tmp_path / "clip.mp4"))
-    frame = VideoSequence(clip).frame(0)
+    frame = VideoFile(clip).frame(0)
     assert frame.shape == (120, 72, 3)
     assert frame[:12, -12:].mean() > 200  # the top left corner, turned clockwise, is the top right one
     main(["predict", str(checkpoint), str(clip), "-o", str(tmp_path / "out")])
@@ -145,7 +145,7 @@ def test_soft_masks_and_cut_outs(checkpoint, tmp_path):
 
 
 def test_reading_back_and_forth_gives_the_same_frames(tmp_path):
-    sequence = VideoSequence(write(tmp_path / "clip.mp4", count=40))
+    sequence = VideoFile(write(tmp_path / "clip.mp4", count=40))
     forwards = [sequence.frame(i) for i in range(40)]
     other = sequence.again()
     for i in (39, 0, 20, 19, 21):
@@ -166,12 +166,12 @@ def test_a_file_is_believed_where_decoding_finds_the_same(tmp_path, suffix):
             container.mux(stream.encode(None))
     else:
         write(path, count=7, times=times)
-    sequence = VideoSequence(path)
+    sequence = VideoFile(path)
     assert (sequence._promised() is None) == (suffix == "avi")
     assert [float(time) for time in sequence.times] == pytest.approx([float(t) for t in times], abs=1e-3)
     for i, (_, shown) in enumerate(decoded(path)):
         np.testing.assert_array_equal(sequence.frame(i), shown)
-    np.testing.assert_array_equal(VideoSequence(path, every=3).frame(2), decoded(path)[6][1])
+    np.testing.assert_array_equal(VideoFile(path, every=3).frame(2), decoded(path)[6][1])
 
 
 def damaged(path, first, last):
@@ -185,10 +185,10 @@ def damaged(path, first, last):
 
 
 def test_what_is_damaged_inside_is_the_frame_before(checkpoint, tmp_path, caplog):
-    whole = VideoSequence(write(tmp_path / "whole.mp4", count=40))
+    whole = VideoFile(write(tmp_path / "whole.mp4", count=40))
     damaged(clip := write(tmp_path / "clip.mp4", count=40), 39, 39)  # the last, which no other hangs on
     damaged(clip, 5, 5)
-    sequence = VideoSequence(clip)
+    sequence = VideoFile(clip)
     frames = [sequence.frame(i) for i in range(40)]
     for i in (5, 39):
         np.testing.assert_array_equal(frames[i], frames[i - 1])
@@ -204,8 +204,8 @@ def test_what_is_damaged_inside_is_the_frame_before(checkpoint, tmp_path, caplog
 OPENING = """
 import resource, sys
 from pathlib import Path
-from davis_exp.data.sources.video import VideoSequence
-VideoSequence(Path(sys.argv[1])).frame(0)
+from davis_exp.data.sources.video import VideoFile
+VideoFile(Path(sys.argv[1])).frame(0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -9,13 +9,13 @@ from torch import nn
 
 from davis_exp.data import flow_geometry
 from davis_exp.data.flow import MotionSource
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.inference import Inference, predict, spans
 from davis_exp.inference.views import more_confident
 from davis_exp.utils.errors import BadInput
 
 
-class Ramp(Sequence):
+class Ramp(VideoSequence):
     """`n` frames; frame i is everywhere i (grey)."""
 
     labelled = False

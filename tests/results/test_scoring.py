@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from davis_exp.data.masks import MaskReader
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.metrics.bits import Bits
 from davis_exp.metrics.boundary import contour_f
@@ -23,7 +23,7 @@ from davis_exp.results.truth import Truth
 from davis_exp.utils.errors import BadInput
 
 
-class Clip(Sequence):
+class Clip(VideoSequence):
     """Masks in memory."""
 
     labelled = True

@@ -1,8 +1,7 @@
 """What checking a data set yields, and how it is put into words."""
 
 import math
-from collections.abc import Iterable
-from collections.abc import Sequence as List
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -63,7 +62,7 @@ class Survey:
         """Add a defect."""
         self.findings.append(Finding(what, remedy))
 
-    def sparse(self, where: str, without: List[str], frames: int) -> None:
+    def sparse(self, where: str, without: Sequence[str], frames: int) -> None:
         """Add a note that a sequence has masks of some of its frames only."""
         what = f"{where} has no mask of {some(without)}, and so of {len(without)} of {frames} frames"
         self.findings.append(

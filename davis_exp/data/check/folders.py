@@ -1,13 +1,13 @@
 """What there is to look at in a data set of any other layout: what its own source finds."""
 
 from davis_exp.data.check.findings import Clip, Survey
-from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.sequences import Source, VideoSequence
 from davis_exp.utils.errors import BadInput
 
 
 def survey_source(source: Source, found: Survey) -> None:
     """Add the clips of both stages. Raises BadInput if it has neither."""
-    clips: dict[str, Sequence] = {}
+    clips: dict[str, VideoSequence] = {}
     found.root = getattr(source, "root", found.root)
     refused: list[BadInput] = []
     for stage in ("train", "test"):

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.utils.errors import BadInput
 
 
-class ArraySequence(Sequence):
+class ArraySequence(VideoSequence):
     """Frames in memory, without masks.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 from davis_exp.data.artifact import fetch
 from davis_exp.data.cache import default_folder
 from davis_exp.data.masks import MaskReader
-from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.sequences import Source, VideoSequence
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
@@ -61,7 +61,7 @@ class ContestSource(Source):
             self._fetched[artifact] = fetch(artifact, default_folder("artifacts"))
         return self._fetched[artifact]
 
-    def sequences(self, stage: str) -> list[Sequence]:
+    def sequences(self, stage: str) -> list[VideoSequence]:
         """The clips of `stage` in order of their first index. Raises BadInput naming what is wrong where."""
         if stage not in self.artifacts:
             raise BadInput(f"a data set has the stages train and test, not {stage!r}")

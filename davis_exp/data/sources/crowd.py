@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from davis_exp.data import cache
-from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.sequences import Source, VideoSequence
 from davis_exp.data.sources.images import ImageSource, StillSequence
 from davis_exp.utils.errors import BadInput
 
@@ -87,7 +87,7 @@ class CrowdSource(Source):
         self.counts = dict(zip(STAGES, (clips, math.ceil(clips / 8)), strict=True))
         self.settings = Settings(length, height, width, distractors, seed)
 
-    def sequences(self, stage: str) -> list[Sequence]:
+    def sequences(self, stage: str) -> list[VideoSequence]:
         """The clips of `stage`, named "train-00000", … Raises BadInput naming what is missing where."""
         pictures, scenes = (
             [still.picture for still in source.sequences(stage) if isinstance(still, StillSequence)]
@@ -99,7 +99,7 @@ class CrowdSource(Source):
         ]
 
 
-class CrowdSequence(Sequence):
+class CrowdSequence(VideoSequence):
     """One generated clip; frames are rendered when asked for.
 
     Args:
@@ -115,8 +115,8 @@ class CrowdSequence(Sequence):
         settings: Settings,
         stage: str,
         number: int,
-        pictures: list[Sequence],
-        scenes: list[Sequence],
+        pictures: list[VideoSequence],
+        scenes: list[VideoSequence],
     ) -> None:
         self.settings, self.stage, self.number = settings, stage, number
         self.name = f"{stage}-{number:05d}"
@@ -219,7 +219,7 @@ def _scene(clip: CrowdSequence) -> _Scene:
     return _Scene(background, camera, [things[k] for k in rng.permutation(len(things))])
 
 
-def _cut(picture: Sequence, size: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _cut(picture: VideoSequence, size: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """The picture's object, colours and cover, as large as fits into `size` (width, height); None if it has none."""
     cover = picture.mask(0)
     x, y, width, height = cv2.boundingRect(cover)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from davis_exp.data.frames import FRAME_SUFFIXES
 from davis_exp.data.masks import MaskReader
-from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.sequences import Source, VideoSequence
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
@@ -69,13 +69,13 @@ class DavisSource(Source):
         self.resolution = None if resolution is None else str(resolution)
         self.splits = {"train": train, "test": test}
 
-    def sequences(self, stage: str) -> list[Sequence]:
+    def sequences(self, stage: str) -> list[VideoSequence]:
         """The sequences of `stage`. Raises BadInput naming what is missing where."""
         if stage not in self.splits:
             raise BadInput(f"a data set has the stages train and test, not {stage!r}")
         listed = self._read_list(self.splits[stage])
         resolution = self._find_resolution(list(listed), self.splits[stage])
-        found: list[Sequence] = []
+        found: list[VideoSequence] = []
         first = 0
         for name, frames in listed.items():
             sequence = self._sequence(name, frames.get(resolution), resolution, first)
@@ -147,7 +147,9 @@ class DavisSource(Source):
             "restore it, or take the sequence off the list"
         )
 
-    def _sequence(self, name: str, listed: dict[str, bool] | None, resolution: str, first: int) -> Sequence:
+    def _sequence(
+        self, name: str, listed: dict[str, bool] | None, resolution: str, first: int
+    ) -> VideoSequence:
         folder = self.root / "JPEGImages" / resolution / name
         there = {path.name for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES}
         meant = listed or (name for name in there if not hidden(name))

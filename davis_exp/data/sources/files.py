@@ -1,17 +1,17 @@
 """Sequences whose frames and masks are image files: what every on-disk layout shares."""
 
-from collections.abc import Sequence as Listing
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from davis_exp.data.frames import image_size, read_frame
 from davis_exp.data.masks import Mask, MaskReader
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.utils.errors import BadInput
 
 
-class FileSequence(Sequence):
+class FileSequence(VideoSequence):
     """A sequence of image files.
 
     Args:
@@ -27,9 +27,9 @@ class FileSequence(Sequence):
         self,
         name: str,
         key: str,
-        frames: Listing[Path],
-        masks: Listing[Path | None] | None,
-        first: int | Listing[int] = 0,
+        frames: Sequence[Path],
+        masks: Sequence[Path | None] | None,
+        first: int | Sequence[int] = 0,
         reader: MaskReader | None = None,
     ) -> None:
         self.name = name

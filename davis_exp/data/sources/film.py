@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.utils.errors import BadInput
 
 KEPT_BYTES = 2**29  # but no more than this of large ones
@@ -16,7 +16,7 @@ FEWEST = 4
 KEPT = 24  # decoded frames held: more than reading ahead and a motion's neighbour ever go back
 
 
-class Film(Sequence):
+class Film(VideoSequence):
     """The frames of a file, decoded as they are asked for, in order.
 
     Going back further than a few frames starts over, so that memory does not grow with the film. Not for several

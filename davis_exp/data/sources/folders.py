@@ -2,12 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from collections.abc import Sequence as Listing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from davis_exp.data.masks import COLOUR
-from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.sequences import Source, VideoSequence
 from davis_exp.data.sources.davis import entry
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.data.sources.objects import BACKGROUNDS, LayeredSequence, ObjectReader
@@ -46,8 +45,8 @@ class FolderSource(Source):
     def __init__(
         self,
         root: str | Path,
-        frames: str | Listing[str] = "JPEGImages/{sequence}/{frame}",
-        annotations: str | Listing[str] = "Annotations/{sequence}/{frame}",
+        frames: str | Sequence[str] = "JPEGImages/{sequence}/{frame}",
+        annotations: str | Sequence[str] = "Annotations/{sequence}/{frame}",
         lists: str | None = None,
         train: str | None = None,
         test: str | None = None,
@@ -67,14 +66,14 @@ class FolderSource(Source):
         self.lists, self.splits = lists, {"train": train, "test": test}
         self.objects, self.reader = objects, ObjectReader(masks, void, background)
 
-    def sequences(self, stage: str) -> list[Sequence]:
+    def sequences(self, stage: str) -> list[VideoSequence]:
         """The sequences of `stage`, in the list's order, else by name. Raises BadInput naming what is missing where."""
         if stage not in self.splits:
             raise BadInput(f"a data set has the stages train and test, not {stage!r}")
         known = {} if self.splits[stage] is None else {"split": str(self.splits[stage])}
         clips = self._clips(known)
         names = sorted(clips, key=natural) if self.lists is None else self._listed(clips, known)
-        found: list[Sequence] = []
+        found: list[VideoSequence] = []
         for name in names:
             found += self._made(name, *clips[name])
         first = 0
@@ -162,7 +161,7 @@ class FolderSource(Source):
             )
         return found
 
-    def _made(self, name: str, values: Mapping[str, str], frames: Files) -> list[Sequence]:
+    def _made(self, name: str, values: Mapping[str, str], frames: Files) -> list[VideoSequence]:
         """The sequence called `name`, or one for each of its objects."""
         masks = self._masks(values, frames)
         order = sorted(frames, key=natural)
@@ -176,7 +175,7 @@ class FolderSource(Source):
         if self.objects == "merge" or not masks:
             every = [tuple(layer.values()) for layer in layers]
             return [LayeredSequence(name, key, files, every, self.reader)]
-        made: list[Sequence] = []
+        made: list[VideoSequence] = []
         for folder in sorted({folder for layer in layers for folder in layer if folder}, key=natural):
             own = [layer.get(folder) for layer in layers]
             made.append(FileSequence(f"{name}_{folder}", key, files, own, 0, self.reader))
@@ -188,9 +187,9 @@ class FolderSource(Source):
         return made
 
 
-def _patterns(argument: str, texts: str | Listing[str]) -> list[Pattern]:
+def _patterns(argument: str, texts: str | Sequence[str]) -> list[Pattern]:
     given = [texts] if isinstance(texts, str) else texts
-    if not isinstance(given, Listing) or not given or not all(isinstance(text, str) for text in given):
+    if not isinstance(given, Sequence) or not given or not all(isinstance(text, str) for text in given):
         raise ValueError(f"{argument}: give a pattern or a list of them, got {texts!r}")
     try:
         return [Pattern(text) for text in given]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.sequences import Source, VideoSequence
 from davis_exp.data.sources.rendering import Settings, render
 from davis_exp.utils.errors import BadInput
 
@@ -47,14 +47,14 @@ class GeneratedSource(Source):
         self.counts = dict(zip(STAGES, (train, test), strict=True))
         self.settings = Settings(length, height, width, distractors, seed)
 
-    def sequences(self, stage: str) -> list[Sequence]:
+    def sequences(self, stage: str) -> list[VideoSequence]:
         """The generated sequences of `stage`, named "train-000", "test-000", …"""
         if stage not in self.counts:
             raise BadInput(f"generated data has the stages {' and '.join(STAGES)}, not {stage!r}")
         return [GeneratedSequence(self.settings, stage, number) for number in range(self.counts[stage])]
 
 
-class GeneratedSequence(Sequence):
+class GeneratedSequence(VideoSequence):
     """One generated sequence; frames are rendered when asked for."""
 
     def __init__(self, settings: Settings, stage: str, number: int) -> None:

@@ -1,8 +1,7 @@
 """Still images with masks, made to move: clips to learn objects from where videos are few."""
 
 import math
-from collections.abc import Callable, Iterator
-from collections.abc import Sequence as Listing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from davis_exp.data.frames import FRAME_SUFFIXES
 from davis_exp.data.masks import MASKS, MaskReader
-from davis_exp.data.sequences import Sequence, Source
+from davis_exp.data.sequences import Source, VideoSequence
 from davis_exp.data.sources.files import FileSequence
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.names import hidden, natural
@@ -75,7 +74,7 @@ class ImageSource(Source):
         images: str = "images",
         masks: str = "masks",
         length: int = 8,
-        scale: Listing[float] = (0.7, 1.3),
+        scale: Sequence[float] = (0.7, 1.3),
         shift: float = 0.1,
         rotate: float = 15.0,
         shear: float = 0.05,
@@ -98,7 +97,7 @@ class ImageSource(Source):
         self.length, self.seed = length, seed
         self.motion = Motion((scale[0], scale[1]), shift, rotate, shear)
 
-    def sequences(self, stage: str) -> list[Sequence]:
+    def sequences(self, stage: str) -> list[VideoSequence]:
         """A sequence per image, in order of name. Raises BadInput naming what is missing where."""
         if stage not in ("train", "test"):
             raise BadInput(f"a data set has the stages train and test, not {stage!r}")
@@ -128,7 +127,7 @@ class ImageSource(Source):
         ]
 
 
-class StillSequence(Sequence):
+class StillSequence(VideoSequence):
     """One picture in random motion; frames are made when asked for.
 
     Args:
@@ -143,7 +142,7 @@ class StillSequence(Sequence):
     labelled = True
 
     def __init__(
-        self, picture: Sequence, length: int, motion: Motion, number: int, seed: tuple[int, ...]
+        self, picture: VideoSequence, length: int, motion: Motion, number: int, seed: tuple[int, ...]
     ) -> None:
         self.picture, self.motion, self.number, self.seed = picture, motion, number, seed
         self.name = picture.name
@@ -170,7 +169,7 @@ class StillSequence(Sequence):
     def variant(self, seed: tuple[int, ...]) -> "StillSequence":
         return StillSequence(self.picture, len(self), self.motion, self.number, (*self.seed, *seed))
 
-    def over(self, change: Callable[[Sequence], Sequence]) -> "StillSequence":
+    def over(self, change: Callable[[VideoSequence], VideoSequence]) -> "StillSequence":
         moved = StillSequence(change(self.picture), len(self), self.motion, self.number, self.seed)
         moved.index = self.index
         return moved
@@ -193,7 +192,7 @@ class StillSequence(Sequence):
 
 
 @lru_cache(maxsize=4)  # a clip asks for all frames, then all masks, of one picture
-def _read(picture: Sequence) -> tuple[np.ndarray, np.ndarray]:
+def _read(picture: VideoSequence) -> tuple[np.ndarray, np.ndarray]:
     return picture.frame(0), picture.mask(0)
 
 

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from davis_exp.data.sequences import Part, Sequence, Source
+from davis_exp.data.sequences import Part, Source, VideoSequence
 from davis_exp.utils.errors import BadInput
 
 KEYS = {"source", "weight", "validate"}
@@ -41,7 +41,7 @@ class MixSource(Source):
             raise BadInput("data.parts: no part may be held out for validation; set one's validate to true")
         self._parts = dict(parts)
 
-    def sequences(self, stage: str) -> list[Sequence]:
+    def sequences(self, stage: str) -> list[VideoSequence]:
         """For training all parts' sequences, indexed one after the other; for testing the first part's."""
         if stage == "train":
             return [sequence for part in self.parts() for sequence in part.sequences]
@@ -67,7 +67,7 @@ class MixSource(Source):
             made.append(Part(sequences, float(part.get("weight", 1.0)), validates))
         return made
 
-    def _ask(self, name: str, stage: str) -> list[Sequence]:
+    def _ask(self, name: str, stage: str) -> list[VideoSequence]:
         try:
             return self._parts[name]["source"].sequences(stage)
         except BadInput as error:

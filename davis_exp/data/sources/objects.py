@@ -1,7 +1,7 @@
 """Masks of several objects: one of them, or all together."""
 
 import json
-from collections.abc import Sequence as Listing
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -52,7 +52,7 @@ class ObjectReader(MaskReader):
         """The same for one object."""
         return replace(self, number=number)
 
-    def objects(self, files: Listing[Path]) -> list[int]:
+    def objects(self, files: Sequence[Path]) -> list[int]:
         """The numbers of all objects in masks, lowest first; void is one only where it stands alone (masks of 0 and 255).
 
         Every file is decoded, once: what was found is kept for later. Raises BadInput for one that cannot be read.
@@ -86,8 +86,8 @@ class LayeredSequence(FileSequence):
         self,
         name: str,
         key: str,
-        frames: Listing[Path],
-        layers: Listing[tuple[Path, ...]],
+        frames: Sequence[Path],
+        layers: Sequence[tuple[Path, ...]],
         reader: MaskReader,
     ) -> None:
         super().__init__(name, key, frames, [next(iter(files), None) for files in layers], 0, reader)

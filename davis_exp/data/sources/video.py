@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from davis_exp.data.frames import FRAME_SUFFIXES
-from davis_exp.data.sequences import Picked, Sequence
+from davis_exp.data.sequences import Picked, VideoSequence
 from davis_exp.data.sources import layouts, open_source
 from davis_exp.data.sources.animation import AnimationSequence, pictures_in
 from davis_exp.data.sources.container import LOST, breaks_off, broken, check_size, opened
@@ -31,7 +31,7 @@ FRAMES = 1_000_000
 HIDDEN = {"vp8"}  # codecs with packets that are no frames, and nothing in the format that says which
 
 
-class VideoSequence(Film):
+class VideoFile(Film):
     """The frames of a video file, turned as its metadata says.
 
     In the place of a frame that is damaged stands the one before it, as in any player, and after the last that can be
@@ -134,7 +134,7 @@ def _apart(times: Iterable[Fraction | None]) -> Iterator[Fraction]:
         yield last
 
 
-def open_input(path: Path, every: int = 1) -> list[Sequence]:
+def open_input(path: Path, every: int = 1) -> list[VideoSequence]:
     """What a user gives to predict on: a video, a folder of pictures, or a data set (its test stage); one frame in `every`.
 
     Raises BadInput if it is none of these.
@@ -144,7 +144,7 @@ def open_input(path: Path, every: int = 1) -> list[Sequence]:
             if pictures_in(path) > 1:
                 return [AnimationSequence(path, every)]
             return [_pictures(path.stem, [path])]
-        return [VideoSequence(path, every)]
+        return [VideoFile(path, every)]
     named = path.parts and path.parts[0].partition(":")[0] in layouts()
     if not path.is_dir() and not named:
         raise BadInput(f"no such file or folder: {path}")
@@ -165,7 +165,7 @@ def open_input(path: Path, every: int = 1) -> list[Sequence]:
     return [_pictures(path.resolve().name, pictures[::every])]
 
 
-def _thinned(sequences: list[Sequence], every: int) -> list[Sequence]:
+def _thinned(sequences: list[VideoSequence], every: int) -> list[VideoSequence]:
     return [Picked(s, range(0, len(s), every)) if every > 1 else s for s in sequences]
 
 

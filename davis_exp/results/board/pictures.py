@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from davis_exp.data.sequences import Sequence as Clip
-from davis_exp.data.sequences import Source
+from davis_exp.data.sequences import Source, VideoSequence
 from davis_exp.results.artifact import Results
 from davis_exp.results.board.content import WORST, best_first
 from davis_exp.results.board.entry import Entry
@@ -33,8 +32,8 @@ class Pictures:
 
     def __init__(self, source: Callable[[Run, Path], Source]) -> None:
         self.source = source
-        self.opened: OrderedDict[Path, tuple[Subject, dict[str, tuple[Clip, int]]]] = OrderedDict()
-        self.sequences: dict[str, list[Clip]] = {}
+        self.opened: OrderedDict[Path, tuple[Subject, dict[str, tuple[VideoSequence, int]]]] = OrderedDict()
+        self.sequences: dict[str, list[VideoSequence]] = {}
         self.lock = threading.Lock()
 
     def still(self, folder: Path, frame: str) -> str:
@@ -53,7 +52,7 @@ class Pictures:
                 raise BadInput(f"the results have no frame {frame}")
             return bare(subject.results.confidence(index))
 
-    def _open(self, folder: Path) -> tuple[Subject, dict[str, tuple[Clip, int]]]:
+    def _open(self, folder: Path) -> tuple[Subject, dict[str, tuple[VideoSequence, int]]]:
         results = Results.open(folder)
         try:
             sequences = self._sequences(folder, results)
@@ -66,7 +65,7 @@ class Pictures:
         }
         return Subject(folder.name, {}, results, matched.indices), places
 
-    def _sequences(self, folder: Path, results: Results) -> list[Clip]:
+    def _sequences(self, folder: Path, results: Results) -> list[VideoSequence]:
         """The clips that results are of, looked up once for all runs on the same data."""
         run = Run.of(folder)
         if run is None:

@@ -1,11 +1,10 @@
 """One sequence on a page: a player, its scores frame by frame, and a strip of stills."""
 
 import re
-from collections.abc import Callable, Mapping
-from collections.abc import Sequence as List
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.metrics.measures import OVERALL, Measure, columns
 from davis_exp.results import overlay
 from davis_exp.results.charts import SMALL, Axis, Line, lines
@@ -62,7 +61,9 @@ def key(truth: bool = True) -> Html:
 
 
 def clips(
-    sequences: List[Sequence], part: Callable[[Sequence, int, str], Html], progress: Progress | None
+    sequences: Sequence[VideoSequence],
+    part: Callable[[VideoSequence, int, str], Html],
+    progress: Progress | None,
 ) -> list[Html]:
     """The parts of a page about sequences, each as `part` makes it of a width and a place (see `clip`)."""
     width, made = width_for(sequences), []
@@ -74,15 +75,15 @@ def clips(
 
 
 def clip(
-    sequence: Sequence,
-    subjects: List[Subject],
+    sequence: VideoSequence,
+    subjects: Sequence[Subject],
     width: int,
     *,
     place: str,
     summary: str,
-    curves: List[Line],
-    order: List[float],
-    captions: List[str],
+    curves: Sequence[Line],
+    order: Sequence[float],
+    captions: Sequence[str],
     strip: str,
 ) -> Html:
     """The part of a page about one sequence.
@@ -144,7 +145,7 @@ def caption(values: Mapping[str, float | None]) -> str:
     return ", ".join(f"{name} {percent(value)}" for name, value in values.items())
 
 
-def curve(name: str, values: List[float | None], kind: str) -> Line:
+def curve(name: str, values: Sequence[float | None], kind: str) -> Line:
     """Shares of 1 as a curve in percent, over frames."""
     return Line(name, [(i, None if v is None else 100 * v) for i, v in enumerate(values)], kind)
 
@@ -159,7 +160,7 @@ def _controls(name: str, frames: int, first: int) -> str:
     )
 
 
-def _still(sequence: Sequence, i: int, subjects: List[Subject], said: str) -> str:
+def _still(sequence: VideoSequence, i: int, subjects: Sequence[Subject], said: str) -> str:
     frame = sequence.frame_ids[i].rpartition("/")[2]
     pictures = ""
     for subject in subjects:

@@ -1,9 +1,9 @@
 """The page about two runs on the same clips: side by side, frame by frame, what differs most first."""
 
-from collections.abc import Sequence as List
+from collections.abc import Sequence
 from functools import partial
 
-from davis_exp.data.sequences import Sequence, with_masks
+from davis_exp.data.sequences import VideoSequence, with_masks
 from davis_exp.metrics.measures import OVERALL, SELECTED, Measure, columns
 from davis_exp.results.comparison import Comparison, compare
 from davis_exp.results.pages.clip import anchor, clip, clips, curve, toolbar
@@ -12,7 +12,9 @@ from davis_exp.results.pages.subject import Subject
 from davis_exp.utils.parallel import Progress
 
 
-def versus(a: Subject, b: Subject, sequences: List[Sequence], *, progress: Progress | None = None) -> str:
+def versus(
+    a: Subject, b: Subject, sequences: Sequence[VideoSequence], *, progress: Progress | None = None
+) -> str:
     """The whole page as HTML; both subjects are of `sequences`.
 
     Raises BadInput for frames, masks or results that cannot be read, or scores that cannot be paired.
@@ -59,7 +61,9 @@ def _overall(a: Subject, b: Subject, found: dict[Measure, Comparison]) -> Html:
     return table(titles, rows, "In percent")
 
 
-def _sequences(a: Subject, b: Subject, found: dict[Measure, Comparison], ordered: List[Sequence]) -> Html:
+def _sequences(
+    a: Subject, b: Subject, found: dict[Measure, Comparison], ordered: Sequence[VideoSequence]
+) -> Html:
     rows: list[list[object]] = []
     for position, sequence in enumerate(ordered):
         first, second, _ = found[SELECTED].sequences.get(sequence.name, (None, None, None))
@@ -79,7 +83,7 @@ def _sequences(a: Subject, b: Subject, found: dict[Measure, Comparison], ordered
     return table(titles, rows, f"{b.name} against {a.name}, the largest difference first")
 
 
-def _clip(a: Subject, b: Subject, sequence: Sequence, width: int, place: str) -> Html:
+def _clip(a: Subject, b: Subject, sequence: VideoSequence, width: int, place: str) -> Html:
     first, second = a.values(sequence.name, SELECTED), b.values(sequence.name, SELECTED)
     name, text = SELECTED.name, SELECTED.text
     gaps = [(y or 0.0) - (x or 0.0) for x, y in zip(first, second, strict=True)]

@@ -1,13 +1,13 @@
 """Frames and masks as small pictures inside a page."""
 
 import math
-from collections.abc import Sequence as List
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.results.overlay import compared
 from davis_exp.results.pages.markup import uri
 from davis_exp.results.pages.subject import Subject
@@ -35,7 +35,7 @@ class Film:
     masks: list[list[str]]
 
 
-def width_for(sequences: List[Sequence]) -> int:
+def width_for(sequences: Sequence[VideoSequence]) -> int:
     """How wide pictures may be so that those of all frames fit into a page."""
     frames = sum(len(sequence) for sequence in sequences) or 1
     pixels = BUDGET / frames / PER_PIXEL
@@ -44,8 +44,8 @@ def width_for(sequences: List[Sequence]) -> int:
 
 
 def film(
-    sequence: Sequence,
-    subjects: List[Subject],
+    sequence: VideoSequence,
+    subjects: Sequence[Subject],
     width: int,
     *,
     workers: int = 2,
@@ -71,7 +71,7 @@ def film(
     return Film(*size, [picture for picture, _ in shots], [masks for _, masks in shots])
 
 
-def still(sequence: Sequence, i: int, subject: Subject) -> tuple[str, int, int]:
+def still(sequence: VideoSequence, i: int, subject: Subject) -> tuple[str, int, int]:
     """A frame with truth and mask drawn on it, as a data URI; its width and height."""
     size = _fitted(sequence, STILL)
     own = subject.mask(sequence, i)
@@ -89,7 +89,7 @@ def bare(confidence: np.ndarray) -> str:
     return _picture(_resized(np.repeat(confidence[:, :, None], 3, axis=2), size), 80)
 
 
-def spread(values: List[float], count: int) -> list[int]:
+def spread(values: Sequence[float], count: int) -> list[int]:
     """Where the lowest `count` values are, lowest first, no two of them neighbours if there are enough."""
     apart = max(1, len(values) // (2 * count))
     chosen: list[int] = []
@@ -100,7 +100,7 @@ def spread(values: List[float], count: int) -> list[int]:
     return sorted(chosen, key=lambda i: (values[i], i))
 
 
-def _fitted(sequence: Sequence, width: int) -> tuple[int, int]:
+def _fitted(sequence: VideoSequence, width: int) -> tuple[int, int]:
     """(width, height) of pictures, in the shape of the sequence's first frame and never larger."""
     own_height, own_width = sequence.size
     width = min(width, own_width)

@@ -1,10 +1,9 @@
 """The top of a report: what was tested on what, and the figures that matter most."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence as List
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.metrics.measures import HOLDOUT, JUDGED, columns
 from davis_exp.results.pages.markup import escape
 from davis_exp.results.pages.subject import Run, Subject
@@ -14,7 +13,11 @@ PARTS = ("experiment", "encoder", "fusion", "flow", "temporal", "decoder", "loss
 
 
 def head(
-    subject: Subject, sequences: List[Sequence], run: Run | None, status: Mapping[str, Any], titles: List[str]
+    subject: Subject,
+    sequences: Sequence[VideoSequence],
+    run: Run | None,
+    status: Mapping[str, Any],
+    titles: Sequence[str],
 ) -> str:
     """The page's heading, the model, the data, and links to its sections."""
     frames = sum(len(sequence) for sequence in sequences)

@@ -1,8 +1,7 @@
 """The parts of a page about how a model was made: learning curves, cost, how to do it again."""
 
 import shlex
-from collections.abc import Mapping
-from collections.abc import Sequence as List
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from davis_exp.results.charts import Axis, Line, lines
@@ -28,7 +27,7 @@ def learning_curves(run: Run | None) -> str:
     return f'<div class="charts">{"".join(pictures)}</div>' if pictures else ""
 
 
-def _smoothed(points: List[tuple[float, float]]) -> list[tuple[float, float]]:
+def _smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Means over a tenth of the points around each."""
     reach = len(points) // 20
     windows = ((x, points[max(0, i - reach) : i + reach + 1]) for i, (x, _) in enumerate(points))

@@ -1,11 +1,10 @@
 """The page about one run or results: what it scores, how it looks, how it was trained, what it costs, how to redo it."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence as List
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from davis_exp.data.sequences import Sequence, with_masks
+from davis_exp.data.sequences import VideoSequence, with_masks
 from davis_exp.metrics.measures import JUDGED, OVERALL, PROTOCOLS, SELECTED, columns
 from davis_exp.metrics.statistics import average
 from davis_exp.results.comparison import compare
@@ -32,7 +31,7 @@ from davis_exp.utils.parallel import Progress
 
 def report(
     subject: Subject,
-    sequences: List[Sequence],
+    sequences: Sequence[VideoSequence],
     *,
     trusted: Mapping[str, float] | None = None,
     others: Mapping[str, dict[str, Any]] | None = None,
@@ -59,7 +58,7 @@ def report(
     ordered = sorted(
         map(with_masks, sequences), key=lambda s: OVERALL.figure(subject.score["sequences"][s.name]) or 0.0
     )
-    parts: dict[str, List[str]] = {
+    parts: dict[str, Sequence[str]] = {
         "Scores": [_beside(subject, others), *_sentences(subject, others, trusted)],
         "By sequence": [_sequences(subject, ordered, others, trusted)],
         "Frame by frame": [toolbar(), *clips(ordered, partial(_clip, subject, others, trusted), progress)],
@@ -117,7 +116,7 @@ def _sentences(
 
 def _sequences(
     subject: Subject,
-    ordered: List[Sequence],
+    ordered: Sequence[VideoSequence],
     others: Mapping[str, dict[str, Any]],
     trusted: Mapping[str, float],
 ) -> Html:
@@ -149,7 +148,7 @@ def _clip(
     subject: Subject,
     others: Mapping[str, dict[str, Any]],
     trusted: Mapping[str, float],
-    sequence: Sequence,
+    sequence: VideoSequence,
     width: int,
     place: str,
 ) -> Html:

@@ -1,13 +1,13 @@
 """What a page is about: masks with their scores, and the run that they come from."""
 
-from collections.abc import Sequence as List
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from davis_exp.data.sequences import Sequence, Source, with_masks
+from davis_exp.data.sequences import Source, VideoSequence, with_masks
 from davis_exp.metrics.measures import SELECTED, Measure
 from davis_exp.metrics.protocols import THRESHOLD
 from davis_exp.results.artifact import Results
@@ -32,7 +32,7 @@ class Subject:
     results: Results
     indices: dict[int, int]  # of a frame in the data set → in the results
 
-    def mask(self, sequence: Sequence, i: int) -> np.ndarray:
+    def mask(self, sequence: VideoSequence, i: int) -> np.ndarray:
         """The predicted mask of a frame, (H, W) bool. Raises BadInput if it cannot be read."""
         return self.results.confidence(self.indices[sequence.index[i]]) >= THRESHOLD
 
@@ -68,7 +68,7 @@ class Run:
         return there if there.exists() else Path(path)
 
 
-def unscored_subject(path: Path, name: str, sequences: List[Sequence]) -> Subject:
+def unscored_subject(path: Path, name: str, sequences: Sequence[VideoSequence]) -> Subject:
     """The results at `path` on sequences without masks. Raises BadInput for results that do not match."""
     results = Results.open(path)
     matched = match(results, sequences)
@@ -77,7 +77,7 @@ def unscored_subject(path: Path, name: str, sequences: List[Sequence]) -> Subjec
 
 
 def trusted(
-    path: Path, own: Subject, sequences: List[Sequence], progress: Progress | None = None
+    path: Path, own: Subject, sequences: Sequence[VideoSequence], progress: Progress | None = None
 ) -> dict[str, float]:
     """How far each mask of results at `path` is to be trusted: as kept beside them, or else measured."""
     kept = confidence.read(subject(path))
@@ -87,7 +87,9 @@ def trusted(
     return confidences(own.results, sequences, own.indices, progress=progress)
 
 
-def open_subject(path: Path, name: str, sequences: List[Sequence], *, fresh: bool = False) -> Subject:
+def open_subject(
+    path: Path, name: str, sequences: Sequence[VideoSequence], *, fresh: bool = False
+) -> Subject:
     """The results at `path` on `sequences`, with the score kept beside them, or scored anew where that is of others.
 
     Raises BadInput for results that cannot be read or do not match.
@@ -103,7 +105,7 @@ def open_subject(path: Path, name: str, sequences: List[Sequence], *, fresh: boo
     return Subject(name, score(results, sequences), results, matched.indices)
 
 
-def is_of(scored: dict[str, Any], sequences: List[Sequence]) -> bool:
+def is_of(scored: dict[str, Any], sequences: Sequence[VideoSequence]) -> bool:
     """Whether a score tells every frame with a mask of just these sequences."""
     own = scored["sequences"]
     try:
@@ -114,7 +116,7 @@ def is_of(scored: dict[str, Any], sequences: List[Sequence]) -> bool:
         return False
 
 
-def sequences_of(source: Source, results: Results) -> list[Sequence]:
+def sequences_of(source: Source, results: Results) -> list[VideoSequence]:
     """The sequences that results are of: all test clips, or else those of either stage that were held out."""
     wanted = set(results.frames or ())
     sequences = source.sequences("test")
@@ -123,7 +125,7 @@ def sequences_of(source: Source, results: Results) -> list[Sequence]:
     return sequences
 
 
-def truth_of(source: Source, results: Results) -> list[Sequence]:
+def truth_of(source: Source, results: Results) -> list[VideoSequence]:
     """As `sequences_of`, with masks to compare with. Raises BadInput if the source has none."""
     sequences = sequences_of(source, results)
     for sequence in sequences:
@@ -134,13 +136,13 @@ def truth_of(source: Source, results: Results) -> list[Sequence]:
     return sequences
 
 
-def _whole(sequences: List[Sequence], wanted: set[str]) -> list[Sequence]:
+def _whole(sequences: Sequence[VideoSequence], wanted: set[str]) -> list[VideoSequence]:
     """The clips that have wanted frames; none where these are only a part of a clip."""
     found = [sequence for sequence in sequences if not wanted.isdisjoint(sequence.frame_ids)]
     return found if all(wanted.issuperset(with_masks(sequence).frame_ids) for sequence in found) else []
 
 
-def _train(source: Source) -> list[Sequence]:
+def _train(source: Source) -> list[VideoSequence]:
     try:
         return source.sequences("train")
     except BadInput:  # a data set for testing only

@@ -1,11 +1,10 @@
 """The page about results that no truth is there for: what to look at first, and how it looks."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence as List
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.metrics.statistics import average
 from davis_exp.results.pages.clip import anchor, caption, clip, clips, curve, toolbar
 from davis_exp.results.pages.header import head, named
@@ -18,7 +17,7 @@ from davis_exp.utils.parallel import Progress
 
 def unscored(
     subject: Subject,
-    sequences: List[Sequence],
+    sequences: Sequence[VideoSequence],
     trusted: Mapping[str, float],
     *,
     run: Run | None = None,
@@ -38,7 +37,7 @@ def unscored(
     """
     status = status or {}
     ordered = sorted(sequences, key=lambda s: average(_values(trusted, s)) or 0.0)
-    parts: dict[str, List[str]] = {
+    parts: dict[str, Sequence[str]] = {
         "Where to look": [_sequences(ordered, trusted)],
         "Frame by frame": [toolbar(truth=False), *clips(ordered, partial(_clip, subject, trusted), progress)],
         "Learning curves": [learning_curves(run)],
@@ -57,11 +56,11 @@ def unscored(
     )
 
 
-def _values(trusted: Mapping[str, float], sequence: Sequence) -> list[float]:
+def _values(trusted: Mapping[str, float], sequence: VideoSequence) -> list[float]:
     return [trusted[frame] for frame in sequence.frame_ids]
 
 
-def _sequences(ordered: List[Sequence], trusted: Mapping[str, float]) -> Html:
+def _sequences(ordered: Sequence[VideoSequence], trusted: Mapping[str, float]) -> Html:
     rows = []
     for position, sequence in enumerate(ordered):
         values = _values(trusted, sequence)
@@ -77,7 +76,9 @@ def _sequences(ordered: List[Sequence], trusted: Mapping[str, float]) -> Html:
     )
 
 
-def _clip(subject: Subject, trusted: Mapping[str, float], sequence: Sequence, width: int, place: str) -> Html:
+def _clip(
+    subject: Subject, trusted: Mapping[str, float], sequence: VideoSequence, width: int, place: str
+) -> Html:
     values = _values(trusted, sequence)
     return clip(
         sequence,

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytorch_lightning as pl
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.inference import predict
 from davis_exp.metrics.jaccard import jaccard
 from davis_exp.results.overlay import compared, overlay
@@ -63,7 +63,7 @@ class Previews(pl.Callback):
         caption = f"epoch {trainer.current_epoch}: frame, truth, prediction"
         log_image(trainer.loggers, "previews", path, trainer.global_step, caption)
 
-    def _row(self, sequence: Sequence, task: Any) -> np.ndarray:
+    def _row(self, sequence: VideoSequence, task: Any) -> np.ndarray:
         """(h, 3 · WIDTH, 3) uint8."""
         at = min(sequence.annotated, key=lambda i: abs(i - self.frame))
         with closing(predict(task.model, sequence, task.inference, task.device, task.motion)) as masks:

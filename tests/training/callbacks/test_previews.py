@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.experiment import build
 from davis_exp.experiment.trainer import build_trainer
 from davis_exp.inference import Inference
@@ -17,7 +17,7 @@ from davis_exp.utils import distributed
 from davis_exp.utils.errors import BadInput
 
 
-class Clip(Sequence):
+class Clip(VideoSequence):
     """A bright square on dark ground; it counts how often its frames are asked for."""
 
     labelled = True
