@@ -111,6 +111,7 @@ def test_the_cache_is_listed(kept, capsys):
         ["decoded", "0", "files,"],
         ["features", "1", "file,"],
         ["flow", "2", "files,"],
+        ["speed", "0", "files,"],
     ]
     assert (kept / "flow/ab/34").is_file()
 
