@@ -54,6 +54,11 @@ class Op:
     fresh: int = 0
 
 
+KERAS = torch.device(
+    "meta", 0
+)  # where Keras makes each tensor anew that it is given; on a device with memory it does not
+
+
 class Operators(TorchDispatchMode):
     """Context in which operators are handed to `call`, which runs them; what is made of others is those."""
 
@@ -64,6 +69,8 @@ class Operators(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func is torch.ops.aten.empty_like.default and (kwargs or {}).get("device") == KERAS:
+            return torch.ops.aten.alias.default(args[0])
         # By PyTorch's own kernels: its decompositions in Python, for compilers, are not what runs.
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE):
             with self:

@@ -174,7 +174,8 @@ def test_nothing_but_what_is_of_keras_imports_it():
     code = (
         "import importlib, pkgutil, sys, davis_exp\n"
         "for module in pkgutil.walk_packages(davis_exp.__path__, 'davis_exp.'):\n"
-        "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+        "    if not module.name.endswith(('__main__', 'aim_run')):  # one is made of a class of Aim's\n"
+        "        importlib.import_module(module.name)\n"
         "print('keras' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

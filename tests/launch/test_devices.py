@@ -133,7 +133,7 @@ def test_whoever_interrupts_a_job_has_its_loggers_patience(
     monkeypatch.setattr(runs, "task_overrides", lambda hydra: [])
     monkeypatch.setattr(runs, "identity", lambda cfg, overrides: "")
     hydra = SimpleNamespace(
-        runtime=SimpleNamespace(output_dir=str(tmp_path / "0"), cwd=str(tmp_path)),
+        runtime=SimpleNamespace(output_dir=str(tmp_path / "0"), cwd=str(tmp_path), choices={}),
         mode=RunMode.MULTIRUN,
         output_subdir=".hydra",
         launcher={},
