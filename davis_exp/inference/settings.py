@@ -34,7 +34,7 @@ class Inference:
     select_motion: bool = False
     carry: float = 0.0
     track: Literal[False] | Weight = False
-    track_share: float = 0.2
+    track_share: float = 0.4
 
     def __post_init__(self) -> None:
         if self.window < 1:

@@ -80,11 +80,16 @@ class Tracks:
             part = self._parent[part]
         return part
 
-    def kept(self, share: float) -> np.ndarray:
-        """Whether each part is of a track that weighs at least `share` of what the heaviest does: (parts,) bool."""
+    def kept(self, share: float) -> list[np.ndarray]:
+        """Of each frame, whether its parts stay, (parts,) bool: those of tracks that weigh `share` of its heaviest.
+
+        Of the heaviest in that frame: of an object that was lost and found again, or that was hidden by another, no
+        piece is dropped for being short.
+        """
         roots = np.array([self.track(part) for part in range(len(self._parent))], np.int64)
-        weights = np.bincount(roots, self._weights, len(roots))
-        return (weights >= share * weights.max(initial=0))[roots]
+        weights = np.bincount(roots, self._weights, len(roots))[roots]
+        frames = np.split(weights, self.first[1:])
+        return [own >= share * own.max(initial=0) for own in frames]
 
 
 def parts(probability: np.ndarray) -> tuple[int, np.ndarray]:
@@ -110,7 +115,7 @@ def without(probability: np.ndarray, kept: np.ndarray) -> np.ndarray:
 def tracked(
     probabilities: Iterator[np.ndarray], neighbours: Neighbours, weight: Weight, share: float
 ) -> Iterator[np.ndarray]:
-    """The maps (h, w) float32 without the tracks that weigh less than `share` of the heaviest, once all are known.
+    """The maps (h, w) float32 without the tracks that weigh less than `share` of a frame's heaviest, once all are known.
 
     They wait as numbers of 8 bits, packed. Of a sequence that breaks off (BadInput), what there is comes out first.
     """
@@ -124,11 +129,10 @@ def tracked(
                 tracks.add(_unpacked(map_))
         except BadInput as error:
             broken = error
-        kept, ends = tracks.kept(share), [*tracks.first[1:], None]
         packed.seek(0)
-        for (shape, size), first, end in zip(places, tracks.first, ends, strict=False):
+        for (shape, size), kept in zip(places, tracks.kept(share), strict=False):
             map_ = np.frombuffer(zlib.decompress(packed.read(size)), np.uint8).reshape(shape)
-            yield without(_unpacked(map_), kept[first:end])
+            yield without(_unpacked(map_), kept)
     if broken is not None:
         raise broken
 

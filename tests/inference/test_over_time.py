@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from davis_exp.data.sequences import Sequence
+from davis_exp.data.sequences import VideoSequence
 from davis_exp.inference import Inference, predict
 from davis_exp.inference import track as module
 from davis_exp.utils.errors import BadInput
@@ -19,7 +19,7 @@ STEP = 4  # pixels a frame
 STILL = np.s_[60:84, 110:134]
 
 
-class Distractors(Sequence):
+class Distractors(VideoSequence):
     """Two textured squares, alike, on a textured ground: one moves to the right, one rests in the scene.
 
     The camera pans by `pan` pixels a frame. The answer of the model to frame i is `answers[i]`.
