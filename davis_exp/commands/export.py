@@ -137,13 +137,14 @@ def _with_settings(config: dict[str, Any], settings: list[str]) -> dict[str, Any
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from davis_exp.config.parts import INFERENCE
     from davis_exp.experiment import build
 
     how = dict(config["inference"])
     for setting in settings:
         key, equals, _ = setting.removeprefix("inference.").partition("=")
-        if not (equals and setting.startswith("inference.") and key in how):
-            known = ", ".join(f"inference.{key}" for key in how)
+        if not (equals and setting.startswith("inference.") and key in INFERENCE):
+            known = ", ".join(f"inference.{key}" for key in INFERENCE)
             raise BadInput(f"{quoted(setting)}: only {known} can be set (KEY=VALUE)")
         try:
             parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([setting]), resolve=True)

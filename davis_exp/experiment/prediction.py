@@ -22,6 +22,7 @@ from davis_exp.utils.errors import BadInput, quoted
 from davis_exp.utils.progress import progress_bar
 
 BEHIND = 8  # frames that wait to be drawn and encoded
+LEAST = 4  # frames kept where masks come only after all have been read
 GRAIN = 32  # sides of what the model sees are multiples of this: the coarsest stride of most encoders
 
 
@@ -120,7 +121,7 @@ class Predictor:
 
         shape = shape or _shown(sequence)[0]  # what is round shall look round to the model
         how = replace(self.how, size=self.size or same_pixels(self.how.size, shape))
-        cache = _FrameCache(sequence)
+        cache = _FrameCache(sequence, LEAST if how.track else None)
         for i, confidence in predict(self.model, cache, how, self.device, self.motion):
             yield cache.take(i), confidence
 
@@ -198,10 +199,14 @@ def _shown(sequence: VideoSequence) -> tuple[tuple[int, int], Fraction]:
 
 
 class _FrameCache(Picked):
-    """All frames of a sequence, kept, once read for the model, until they are taken to be drawn on."""
+    """All frames of a sequence, kept, once read for the model, until they are taken to be drawn on.
 
-    def __init__(self, sequence: VideoSequence) -> None:
+    No more than the last `most` are kept, where it says so; others are read again.
+    """
+
+    def __init__(self, sequence: VideoSequence, most: int | None) -> None:
         super().__init__(sequence, range(len(sequence)))
+        self._most = most
         self._kept: dict[int, np.ndarray] = {}
         self._next = 0
 
@@ -211,12 +216,15 @@ class _FrameCache(Picked):
             frame = super().frame(i)
             if i >= self._next:  # motion looks back at frames that have been drawn
                 self._kept[i] = frame
+                if self._most is not None and len(self._kept) > self._most:
+                    del self._kept[min(self._kept)]
         return frame
 
     def take(self, i: int) -> np.ndarray:
         """Frame `i`, which the model has read; frames are taken once and in order."""
         self._next = i + 1
-        return self._kept.pop(i)
+        frame = self._kept.pop(i, None)
+        return super().frame(i) if frame is None else frame
 
 
 class _BackgroundWriter:

@@ -4,10 +4,8 @@ import cv2
 import numpy as np
 
 from davis_exp.data import flow
+from davis_exp.inference.neighbours import PRESET, SIDE
 from davis_exp.metrics import frame_confidence as metric
-
-SIDE = 384  # pixels: frames and maps are compared at no more than this, which makes it cheap
-PRESET: flow.Preset = "fast"
 
 
 class ConfidenceMeter:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from davis_exp.data import flow_geometry
+from davis_exp.data import flow, flow_geometry
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import VideoSequence
+from davis_exp.inference import neighbours
 from davis_exp.inference.settings import Inference
 from davis_exp.utils.errors import BadInput
 
@@ -30,6 +31,7 @@ class _Read(NamedTuple):
     motion: np.ndarray | None
     mirrored_motion: np.ndarray | None
     own_size: tuple[int, int]
+    grey: np.ndarray | None = None  # what flow to its neighbours is found on, where anything asks for it
 
 
 class Frames:
@@ -42,6 +44,7 @@ class Frames:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="frames")
         self._ahead: dict[int, Future[_Read]] = {}
         self._own_size: dict[int, tuple[int, int]] = {}
+        self.neighbours = neighbours.Neighbours()
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -51,14 +54,16 @@ class Frames:
         own, size = frame.shape[:2], self.how.size
         if size is not None and own != size:
             frame = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
+        related = self.how.carry or self.how.track
+        grey = flow.grey(frame, neighbours.SIDE) if related else None
         if self.motion is None:
-            return _Read(frame, None, None, own)
+            return _Read(frame, None, None, own, grey)
         vectors = self.motion.vectors(self.sequence, i)
         if vectors is None:
-            return _Read(frame, frame, np.ascontiguousarray(frame[:, ::-1]), own)
+            return _Read(frame, frame, np.ascontiguousarray(frame[:, ::-1]), own, grey)
         vectors = flow_geometry.resample(vectors, frame.shape[:2])
         mirrored = _picture(flow_geometry.flip(vectors)) if self.how.flip else None
-        return _Read(frame, _picture(vectors), mirrored, own)
+        return _Read(frame, _picture(vectors), mirrored, own, grey)
 
     def clip(self, start: int, stop: int) -> Clip:
         """Frames start … stop − 1; those before `start` are not asked for again."""
@@ -66,7 +71,10 @@ class Frames:
             if i not in self._ahead:
                 self._ahead[i] = self._pool.submit(self._read, i)
         read = [self._ahead[i].result() for i in range(start, stop)]
-        self._own_size.update({i: one.own_size for i, one in enumerate(read, start)})
+        for i, one in enumerate(read, start):
+            self._own_size[i] = one.own_size
+            if one.grey is not None:
+                self.neighbours.add(i, one.grey)
         for i in [i for i in self._ahead if i < start]:
             del self._ahead[i]
         if len({one.frame.shape for one in read}) > 1:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import VideoSequence
+from davis_exp.inference.carry import carried
 from davis_exp.inference.frames import Frames
 from davis_exp.inference.settings import Inference
+from davis_exp.inference.track import tracked
 from davis_exp.inference.views import Views
 from davis_exp.utils.errors import BadInput
 
@@ -35,12 +37,15 @@ def predict(
     views = Views(model, how)
     frames = Frames(sequence, how, motion if model.needs_motion else None, device)
     try:
-        probabilities = _stream(views, frames) if model.context is None else _windows(views, frames, how)
-        for i, probability in enumerate(probabilities):  # probability: (h, w)
+        answers = _stream(views, frames) if model.context is None else _windows(views, frames, how)
+        probabilities: Iterator[np.ndarray] = (answer.cpu().numpy() for answer in answers)  # (h, w)
+        if how.carry:
+            probabilities = carried(probabilities, frames.neighbours, how.carry)
+        if how.track:
+            probabilities = tracked(probabilities, frames.neighbours, how.track, how.track_share)
+        for i, probability in enumerate(probabilities):
             # By OpenCV, a tenth of PyTorch's time: the small map also leaves the device faster.
-            full = cv2.resize(
-                probability.cpu().numpy(), frames.own_size(i)[::-1], interpolation=cv2.INTER_LINEAR
-            )
+            full = cv2.resize(probability, frames.own_size(i)[::-1], interpolation=cv2.INTER_LINEAR)
             yield i, cv2.convertScaleAbs(full, alpha=255)
     finally:
         frames.close()

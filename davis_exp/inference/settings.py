@@ -1,8 +1,10 @@
 """How a sequence is run."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from davis_exp.utils.errors import BadInput
+from davis_exp.inference.track import Weight
+from davis_exp.utils.errors import BadInput, quoted
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,11 @@ class Inference:
         scales: average over these multiples of `size`.
         select_motion: run the model with its motion and with the frames as their own motion, and keep the more
             confident answer of each frame (Cho et al., TMO, WACV 2023).
+        carry: the weight, 0 … 1, at which the probabilities of the frames before and after are averaged with a frame's
+            own, carried along optical flow; 0 carries none.
+        track: follow what the masks show over the whole sequence, and drop what has little `mass`, or little `motion`
+            relative to the camera; False drops nothing. No mask comes before the last frame has been seen.
+        track_share: of the heaviest track's weight, what another needs to stay; 0 … 1.
     """
 
     size: tuple[int, int] | None = None
@@ -25,6 +32,9 @@ class Inference:
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     select_motion: bool = False
+    carry: float = 0.0
+    track: Literal[False] | Weight = False
+    track_share: float = 0.4
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -39,6 +49,11 @@ class Inference:
             raise BadInput(
                 f"inference.scales: needs one scale or more, each above 0, got {list(self.scales)}"
             )
+        for name, value in (("carry", self.carry), ("track_share", self.track_share)):
+            if not 0 <= value <= 1:
+                raise BadInput(f"inference.{name}: must lie in 0 … 1, got {value}")
+        if self.track is not False and self.track not in get_args(Weight):
+            raise BadInput(f"inference.track: must be false, mass or motion, got {quoted(self.track)}")
 
     @property
     def passes(self) -> float:

@@ -141,7 +141,9 @@ def test_a_test_costs_what_its_own_settings_cost(make_run, compose, contest, tmp
     cfg = compose("encoder=efficientnet_lite0", "decoder=fpn")
     (contest.parent / "kept").mkdir()
     torch.save({"config": build.plain(cfg), "state_dict": {}}, contest.parent / "kept/best.ckpt")
-    null = dict.fromkeys(("size", "window", "stride", "flip", "scales", "select_motion"))
+    null = dict.fromkeys(
+        ("size", "window", "stride", "flip", "scales", "select_motion", "carry", "track", "track_share")
+    )
     own = {"flip": True, "scales": [1.0, 0.5]}
     monkeypatch.chdir(tmp_path)
     costs = []

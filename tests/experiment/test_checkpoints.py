@@ -104,6 +104,9 @@ def test_nothing_in_a_stored_config_is_resolved(good, tmp_path, monkeypatch):
         {**good["config"], "payload": {"_target_": "os.getcwd"}, "encoder": "${payload}"},
         {**good["config"], "name": "${oc.env:SECRET}"},
         {**good["config"], "inference": {"window": "???"}},
+        {**good["config"], "inference": {"carry": 1.5}},
+        {**good["config"], "inference": {"track": ["mass"]}},
+        {**good["config"], "inference": {"track": "motion", "track_share": "half"}},
     ):
         with pytest.raises(BadInput) as refused:
             checkpoints.read(saved({**good, "config": config}, tmp_path))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from davis_exp.cli import main
 from davis_exp.data.sources.video import VideoFile, open_input
-from davis_exp.experiment import build
+from davis_exp.experiment import build, prediction
 from davis_exp.experiment.prediction import Output, Predictor, same_pixels
 from davis_exp.metrics.jaccard import jaccard
 from davis_exp.results.video import VideoWriter
@@ -77,6 +77,34 @@ def test_a_video_gets_a_mask_a_frame_and_an_overlay_that_plays(checkpoint, tmp_p
     assert [time for time, _ in shown] == pytest.approx([i / 24 for i in range(12)], abs=1e-3)
     red, green, _ = shown[3][1][50, 25].astype(int)  # inside the square: tinted
     assert red - green > 30
+
+
+def test_a_film_is_followed_to_its_end_before_what_rests_is_dropped(checkpoint, tmp_path, monkeypatch):
+    old, model = torch.load(checkpoint, weights_only=True), tmp_path / "model.safetensors"
+    for key in ("carry", "track", "track_share"):  # as of a checkpoint that is older than they are
+        del old["config"]["inference"][key]
+    torch.save(old, tmp_path / "old.ckpt")
+    settings = ["inference.carry=0.5", "inference.track=motion"]
+    assert main(["export", str(tmp_path / "old.ckpt"), "-o", str(model), *settings]) == 0
+    clip = write(tmp_path / "clip.mp4", 40)  # more frames than are held
+    most = 0
+    read = prediction._FrameCache.frame
+
+    def counted(self, i):
+        nonlocal most
+        frame, most = read(self, i), max(most, len(self._kept))
+        return frame
+
+    monkeypatch.setattr(prediction._FrameCache, "frame", counted)
+    for checkpoint_, mark in ((tmp_path / "old.ckpt", True), (model, False)):
+        most = 0
+        assert main(["predict", str(checkpoint_), str(clip), "-o", str(tmp_path / "out"), "--overwrite"]) == 0
+        found = masks(tmp_path / "out")
+        assert len(found) == 40
+        for i, mask in enumerate(found):
+            assert mask[40:62, 10 + 2 * i : 30 + 2 * i].mean() == 255
+            assert (mask[2:14, 2:14].mean() == 255) == mark
+    assert most <= prediction.LEAST
 
 
 def rotated(path):

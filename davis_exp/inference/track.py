@@ -1,0 +1,141 @@
+"""The object followed over a whole sequence: what of the masks was never part of it is dropped."""
+
+import tempfile
+import zlib
+from collections.abc import Iterator
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from davis_exp.data import camera
+from davis_exp.inference.neighbours import Neighbours, pulled
+from davis_exp.utils.errors import BadInput
+
+Weight = Literal["mass", "motion"]
+
+IN_MEMORY = 2**26  # bytes of packed maps; what is more lies in a temporary file
+SMALLEST = 1e-4  # of the frame: smaller parts of a mask go with the nearest that is not
+LINKED = (
+    0.3  # of the smaller of two parts that the other covers, carried along the flow, to be the same thing
+)
+SLOWEST = 0.001  # of the longer side, a frame: slower is noise, and counts as this much
+
+
+class Tracks:
+    """Parts of masks linked from frame to frame into tracks, and what each track weighs.
+
+    A part is a connected component of a mask. Parts of neighbouring frames that cover each other, once carried along
+    the flow, are one track, and so are two tracks that meet. It holds numbers alone, however large the masks.
+
+    Args:
+        neighbours: flow between the frames.
+        weight: of a track: its `mass`, the sum of its pixels' probabilities; or its `motion`, the same sum of mass times
+            speed relative to the camera (`camera.residual`).
+    """
+
+    def __init__(self, neighbours: Neighbours, weight: Weight) -> None:
+        self._neighbours, self._weight = neighbours, weight
+        self._parent: list[int] = []  # of each part, a part of the same track
+        self._weights: list[float] = []
+        self.first: list[int] = []  # part of each frame
+        self._last: tuple[np.ndarray, np.ndarray] | None = None  # its parts, (h, w) and their sizes
+
+    def add(self, probability: np.ndarray) -> None:
+        """The next frame's map, (h, w) float32."""
+        i, (count, labels) = len(self.first), parts(probability)
+        first = len(self._parent)
+        self.first.append(first)
+        self._parent += range(first, first + count)
+        flat = labels.ravel()
+        mass = np.bincount(flat, probability.ravel(), count + 1)[1:]
+        sizes = np.bincount(flat, minlength=count + 1)
+        vectors = self._neighbours.vectors(i, i - 1, labels.shape) if i else None
+        if vectors is not None and self._last is not None and self._last[0].shape == labels.shape:
+            self._link(i, labels, sizes, vectors)
+        if self._weight == "motion":
+            longer = max(labels.shape)
+            speed = np.zeros(labels.shape) if vectors is None else np.hypot(*camera.residual(vectors))
+            # A part's own speed, not its pixels': noise does not add up.
+            mean = np.bincount(flat, speed.ravel(), count + 1)[1:] / np.maximum(sizes[1:], 1)
+            mass = mass * np.maximum(mean / longer, SLOWEST)
+        self._weights += mass.tolist()
+        self._last = labels, sizes
+
+    def _link(self, i: int, labels: np.ndarray, sizes: np.ndarray, vectors: np.ndarray) -> None:
+        assert self._last is not None
+        before, sizes_before = self._last
+        carried = pulled(before.astype(np.float32), vectors, cv2.INTER_NEAREST).astype(np.int64)
+        pairs = np.bincount((labels * len(sizes_before) + carried).ravel())
+        for pair in np.flatnonzero(pairs):
+            here, there = divmod(int(pair), len(sizes_before))
+            if here and there and pairs[pair] >= LINKED * min(sizes[here], sizes_before[there]):
+                one = self.track(self.first[i] + here - 1)
+                self._parent[one] = self.track(self.first[i - 1] + there - 1)
+
+    def track(self, part: int) -> int:
+        """The track of a part, by the number of one of its parts."""
+        while self._parent[part] != part:
+            self._parent[part] = self._parent[self._parent[part]]
+            part = self._parent[part]
+        return part
+
+    def kept(self, share: float) -> list[np.ndarray]:
+        """Of each frame, whether its parts stay, (parts,) bool: those of tracks that weigh `share` of its heaviest.
+
+        Of the heaviest in that frame: of an object that was lost and found again, or that was hidden by another, no
+        piece is dropped for being short.
+        """
+        roots = np.array([self.track(part) for part in range(len(self._parent))], np.int64)
+        weights = np.bincount(roots, self._weights, len(roots))[roots]
+        frames = np.split(weights, self.first[1:])
+        return [own >= share * own.max(initial=0) for own in frames]
+
+
+def parts(probability: np.ndarray) -> tuple[int, np.ndarray]:
+    """The connected components of a map's mask that are not tiny: how many, and (h, w) int64, 0 outside them."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((probability >= 0.5).astype(np.uint8))
+    large = stats[1:, cv2.CC_STAT_AREA] >= SMALLEST * labels.size
+    number = np.zeros(count, np.int64)
+    number[1:][large] = 1 + np.arange(np.count_nonzero(large))
+    return int(np.count_nonzero(large)), number[labels]
+
+
+def without(probability: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The map with 0 wherever the nearest of its parts is not `kept` (parts,)."""
+    if kept.all():
+        return probability
+    _, labels = parts(probability)
+    _, cells = cv2.distanceTransformWithLabels((labels == 0).astype(np.uint8), cv2.DIST_L2, 5)
+    nearest = np.zeros(cells.max() + 1, np.int64)
+    nearest[cells[labels > 0]] = labels[labels > 0]
+    return np.where(kept[nearest[cells] - 1], probability, 0).astype(np.float32)
+
+
+def tracked(
+    probabilities: Iterator[np.ndarray], neighbours: Neighbours, weight: Weight, share: float
+) -> Iterator[np.ndarray]:
+    """The maps (h, w) float32 without the tracks that weigh less than `share` of a frame's heaviest, once all are known.
+
+    They wait as numbers of 8 bits, packed. Of a sequence that breaks off (BadInput), what there is comes out first.
+    """
+    tracks, broken = Tracks(neighbours, weight), None
+    places: list[tuple[tuple[int, ...], int]] = []
+    with tempfile.SpooledTemporaryFile(IN_MEMORY) as packed:
+        try:
+            for probability in probabilities:
+                map_ = np.rint(probability * 255).astype(np.uint8)
+                places.append((map_.shape, packed.write(zlib.compress(map_, 1))))
+                tracks.add(_unpacked(map_))
+        except BadInput as error:
+            broken = error
+        packed.seek(0)
+        for (shape, size), kept in zip(places, tracks.kept(share), strict=False):
+            map_ = np.frombuffer(zlib.decompress(packed.read(size)), np.uint8).reshape(shape)
+            yield without(_unpacked(map_), kept)
+    if broken is not None:
+        raise broken
+
+
+def _unpacked(map_: np.ndarray) -> np.ndarray:
+    return map_.astype(np.float32) / 255
