@@ -297,3 +297,11 @@ def test_what_is_no_such_model_is_refused(arguments, said):
 
     with pytest.raises(ValueError, match=said):
         KerasSegmenter(**arguments)
+
+
+def test_keras_leaves_logging_as_it_was(keras):
+    import logging
+
+    from absl import logging as absl
+
+    assert absl.get_absl_handler() not in logging.getLogger().handlers

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import logging
 import os
 import pkgutil
 import sys
@@ -20,8 +21,11 @@ def keras() -> Any:
     try:
         module = importlib.import_module("keras")
         backend = module.backend.backend()
+        absl = importlib.import_module("absl.logging")  # Keras' own
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{INSTALL} ({brief(error)})") from error
+    # It hangs a handler on everybody's logging, which, when it is taken off, closes the stderr that it was made with.
+    logging.getLogger().removeHandler(absl.get_absl_handler())
     if backend != "torch":
         raise ValueError(
             f"Keras is active on {backend} in this process; it must be on torch: set KERAS_BACKEND=torch before it is "
