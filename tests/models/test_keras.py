@@ -1,6 +1,8 @@
 """Keras models as parts, against Keras itself and the same architectures written in torch."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -299,9 +301,15 @@ def test_what_is_no_such_model_is_refused(arguments, said):
         KerasSegmenter(**arguments)
 
 
-def test_keras_leaves_logging_as_it_was(keras):
-    import logging
+def test_setting_up_logging_anew_closes_nobodys_stderr(keras):
 
-    from absl import logging as absl
-
-    assert absl.get_absl_handler() not in logging.getLogger().handlers
+    code = (
+        "import io, sys, logging.config\n"
+        "from davis_exp.models.keras import backend\n"
+        "sys.stderr = io.StringIO()\n"  # as a notebook's, or pytest's
+        "backend.keras()\n"
+        "logging.config.dictConfig({'version': 1})\n"
+        "sys.stdout.write(str(sys.stderr.closed))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False"

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import logging
 import os
 import pkgutil
 import sys
@@ -24,8 +23,8 @@ def keras() -> Any:
         absl = importlib.import_module("absl.logging")  # Keras' own
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{INSTALL} ({brief(error)})") from error
-    # It hangs a handler on everybody's logging, which, when it is taken off, closes the stderr that it was made with.
-    logging.getLogger().removeHandler(absl.get_absl_handler())
+    # Its handler is told to go whenever logging is set up anew, and would close the stderr of the moment it was made in.
+    absl.get_absl_handler().python_handler.setStream(sys.__stderr__)
     if backend != "torch":
         raise ValueError(
             f"Keras is active on {backend} in this process; it must be on torch: set KERAS_BACKEND=torch before it is "
