@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if "DAVIS_EXP_CACHE" not in os.environ:
     os.environ["DAVIS_EXP_CACHE"] = tempfile.mkdtemp(prefix="davis_exp_cache_")
     atexit.register(shutil.rmtree, os.environ["DAVIS_EXP_CACHE"], ignore_errors=True)
+
+if find_spec(
+    "absl"
+):  # of TensorBoard and Keras: told to go, its handler would close the stderr that it was made with
+    from absl import logging as absl
+
+    absl.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 REPO = Path(__file__).resolve().parent.parent
 

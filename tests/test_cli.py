@@ -73,8 +73,8 @@ def test_help_lists_the_groups_and_their_options() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["trian"], "no command 'trian'; did you mean 'train'? There are: board, "),
-        (["xyz"], "no command 'xyz'; there are: board, "),
+        (["trian"], "no command 'trian'; did you mean 'train'? There are: benchmark, board, "),
+        (["xyz"], "no command 'xyz'; there are: benchmark, board, "),
         ([], "which command? "),
         (["train", "encodr=resnet18"], "encodr: no such key; did you mean 'encoder'? "),
         (

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, LearningRateFinder, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from davis_exp.training.callbacks.checkpoint import LOGGED, RunCheckpoint
@@ -36,7 +36,7 @@ def translated(trainer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_monitors(callbacks: Mapping[str, pl.Callback], validated: bool) -> None:
-    """Refuse what would end a training at the end of its first epoch: metrics that are never known.
+    """Refuse what would end a training at the end of its first epoch, as metrics that are never known, or begin another.
 
     Args:
         callbacks: by their names in the config.
@@ -49,6 +49,11 @@ def check_monitors(callbacks: Mapping[str, pl.Callback], validated: bool) -> Non
         type(callback).__module__.partition(".")[0] not in LIBRARIES for callback in callbacks.values()
     )
     for name, callback in callbacks.items():
+        if isinstance(callback, BatchSizeFinder | LearningRateFinder):
+            what = "batch" if isinstance(callback, BatchSizeFinder) else "lr"
+            raise BadInput(
+                f"callbacks.{name}: find it before training, by davis-exp tune {what}, and leave this out"
+            )
         monitor = getattr(callback, "monitor", None)
         if monitor is not None and monitor not in LOGGED and not others:  # others may log what they like
             raise BadInput(

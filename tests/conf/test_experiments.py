@@ -1,5 +1,7 @@
 """Every option of the groups that training is made of composes and builds; experiments with every group overridden."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 import yaml
@@ -33,6 +35,8 @@ def test_optimizer_and_scheduler(compose, name, schedule):
 @pytest.mark.parametrize("name", [n for n in options("trainer") if "gpu" not in n and "ddp" not in n])
 @pytest.mark.parametrize("logger", options("logger"))
 def test_trainer_and_logger(compose, name, logger, tmp_path):
+    if logger in ("mlflow", "aim") and find_spec(logger) is None:
+        pytest.skip(f"{logger} is not installed (the extra `{logger}`)")
     cfg = compose(f"trainer={name}", f"logger={logger}")
     trainer = build_trainer(cfg, tmp_path, [])
     assert trainer.default_root_dir == str(tmp_path)

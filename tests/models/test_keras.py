@@ -12,6 +12,7 @@ from torch import nn
 
 from davis_exp import budget
 from davis_exp.models.segmenter import Prediction
+from davis_exp.utils.errors import OverBudget
 
 pytestmark = [
     pytest.mark.usefixtures("keras"),
@@ -146,7 +147,7 @@ def test_an_application_costs_what_torchvision_s_does(encoder):
 
 def test_what_is_over_the_limit_by_keras_count_alone_is_refused(segmenter):
     (part,) = budget.count(segmenter)
-    with pytest.raises(budget.cost.OverBudget, match="by torch's 3,793"):
+    with pytest.raises(OverBudget, match="by torch's 3,793"):
         budget.guard(segmenter, part.parameters - 1)
     budget.guard(segmenter, part.parameters)
 

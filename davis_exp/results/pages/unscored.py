@@ -52,7 +52,7 @@ def unscored(
             head(subject, sequences, run, status, list(parts)),
             *(section(title, *own, name=named(title)) for title, own in parts.items()),
         ],
-        script="player.js",
+        script=["player.js"],
     )
 
 
