@@ -195,7 +195,7 @@ LIGHTNING = "_target_: pytorch_lightning.callbacks"
         ),
         (
             [f"+callbacks.find={{{LIGHTNING}.BatchSizeFinder}}"],
-            "callbacks.find: BatchSizeFinder refuses to work here: ",
+            "callbacks.find: find it before training, by davis-exp tune batch, and leave this out",
         ),
         (
             ["+trainer.val_check_interval=1000"],
