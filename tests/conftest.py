@@ -1,6 +1,7 @@
 """Fixtures for every test: where real data lives, and an environment in which nothing reaches outside."""
 
 import atexit
+import logging
 import os
 import shutil
 import signal
@@ -29,6 +30,16 @@ if find_spec(
     absl.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """A command that a test runs in this process sets up logging: to a stderr that is closed when the test ends."""
+    before = logging.getLogger().handlers[:]
+    yield
+    for handler in logging.getLogger().handlers[:]:
+        if handler not in before and not type(handler).__module__.startswith("_pytest"):
+            logging.getLogger().removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
