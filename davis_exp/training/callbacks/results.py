@@ -10,7 +10,7 @@ from davis_exp.utils import distributed
 
 
 class ResultsArtifact(pl.Callback):
-    """Writes every test mask into `folder` (outputs/*.png, paths.json, metadata.json: docs/architecture.md), whole or not at all.
+    """Writes every test mask into `folder` (docs/architecture.md, Files: outputs/*.png, paths.json), whole or not at all.
 
     Each rank writes the masks of its own sequences; the first puts the folder in place when all are there.
 
