@@ -40,6 +40,7 @@ def logging_as_it_was():
     for handler in logging.getLogger().handlers[:]:
         if handler not in before and not type(handler).__module__.startswith("_pytest"):
             logging.getLogger().removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture(scope="session")
@@ -175,3 +176,8 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "pairs": pairs,
         "folders": vos / "train",
     }
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that raise signals in their own process come first: libraries that others load have their own way with them."""
+    items.sort(key=lambda item: "test_interrupts" not in item.nodeid and "test_session" not in item.nodeid)
