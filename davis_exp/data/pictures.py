@@ -15,9 +15,9 @@ from PIL import Image, UnidentifiedImageError
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, brief
 
-warnings.filterwarnings(
-    "ignore", module=r"PIL\."
-)  # of damage and size: what matters of it is said in our own line
+# Of damage and size: what matters of it is said in our own line.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's names
 MAX_PIXELS = 2**26  # of a picture: 8192 x 8192
 MAX_BYTES = 2**28
