@@ -1,39 +1,31 @@
-"""How one command carries Hydra: the only place that touches what is private of Hydra's."""
+"""How one command carries Hydra; what is private of Hydra is touched here and in hydra_main and search_command alone."""
 
 import argparse
 import contextlib
 import os
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 from hydra import compose as compose_by_hydra
 from hydra import initialize_config_dir, version
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
-from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from davis_exp import config
-from davis_exp.config.instantiate import plain
 from davis_exp.launch import local, ranks, resuming, runs, search, status, sweep
 from davis_exp.launch.error_messages import causes, explain
+from davis_exp.launch.hydra_main import main, say_local
 from davis_exp.launch.job import FULL_ERROR, Job, environ, run_job, shown
-from davis_exp.launch.space import is_space
-from davis_exp.runs import trials
-from davis_exp.utils import distributed, given, interrupts
+from davis_exp.launch.search_command import run_search
+from davis_exp.utils import distributed, given
 from davis_exp.utils.errors import BadInput, cannot_write
-from davis_exp.utils.following import be_started_by
 
 VERSION_BASE = "1.3"
 
@@ -95,10 +87,10 @@ def run_hydra(
         if sweeping and files and not looking:
             return _run_all(job, args)
         if args.cfg in ("job", "all") and not args.package:
-            _say_local(args, name)
+            say_local(args, name)
         if searching and folder is not None:
             with contextlib.suppress(KeyboardInterrupt) if args.helper else contextlib.nullcontext():
-                _search(job, args, folder)
+                run_search(job, args, folder)
             return _ended(folder) if not args.helper else 0
         with environ(FULL_ERROR, "1"):  # makes Hydra raise instead of printing
             _run_hydra(args, parser, job, str(config.conf_dir()), name)
@@ -172,95 +164,15 @@ def run_started(name: str, module: str, arguments: list[str]) -> int:
     return code
 
 
-@contextlib.contextmanager
-def _main(name: str, args: argparse.Namespace) -> Iterator[tuple[Hydra, list[str]]]:
-    """Hydra as the command line sets it up, and the overrides that do: it knows the user's own folders of options."""
-    paths = [o for o in args.overrides if runs.key(o) == "hydra.searchpath"]
-    try:
-        yield Hydra.create_main_hydra2(name, _search_path(args, paths)), paths
-    finally:
-        GlobalHydra.instance().clear()
-
-
 def _run_all(job: "Job", args: argparse.Namespace) -> int:
     """`module.run_all`, with a `compose` and a config loader that know the user's own folders too."""
     overrides = [o for o in args.overrides if not runs.key(o).startswith(("hydra.", "hydra/"))]
-    with _main(job.name, args) as (_, paths):
+    with main(job.name, args) as (_, paths):
         return import_module(job.module).run_all(
             overrides,
             lambda chosen: compose_by_hydra(args.config_name or job.name, paths + chosen),
             **job.files,
         )
-
-
-def _search(job: "Job", args: argparse.Namespace, folder: Path) -> None:
-    """Work at the search in `folder` until it has its trials; each is a job of `train`, run by Hydra's own launcher."""
-    if args.workers < 1:
-        raise BadInput(f"--workers: give a number of at least 1, got {args.workers}")
-    if args.helper:
-        be_started_by(args.helper)
-    job.name = "train"
-    with environ(FULL_ERROR, "1"), interrupts.heard(), _main("search", args) as (hydra, _):
-        # What is searched is nothing that one config could hold.
-        spaces = [o for o in args.overrides if is_space(o)]
-        cfg = hydra.compose_config(
-            args.config_name or "search",
-            [*(o for o in args.overrides if o not in spaces), "hydra.mode=MULTIRUN"],
-            with_log_configuration=True,
-            run_mode=RunMode.MULTIRUN,
-        )
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(cfg)),
-            task_function=job,
-            config=cfg,
-        )
-
-        def launch(overrides: Sequence[str], number: int) -> Path:
-            (done,) = launcher.launch([overrides], initial_job_idx=number)
-            _ = done.return_value  # raises what the job did
-            assert done.hydra_cfg is not None
-            return Path(done.hydra_cfg.hydra.runtime.output_dir)
-
-        if not str(cfg.hydra.launcher._target_).endswith(".BasicLauncher"):
-            raise BadInput(
-                "hydra/launcher: a search has workers instead; leave it out and give --workers N, or start the same "
-                "command again, on another machine that sees the folder too"
-            )
-        params = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
-        own = search.Search(
-            folder, plain(cfg.search), [*params, *runs.task_overrides(cfg.hydra), *spaces], launch
-        )
-        if not args.helper:
-            own.again()
-            print(f"look at it: optuna-dashboard {trials.address(folder)}", flush=True)
-        count = args.workers - 1 if not args.helper else 0
-        with search.helpers(count, args.arguments, os.getpid()):
-            own.work()
-
-
-def _search_path(args: argparse.Namespace, paths: Sequence[str]) -> ConfigSearchPath:
-    """Where the command's configs are, the user's own folders first: `paths` are overrides of hydra.searchpath."""
-    given = [override.value() for override in OverridesParser.create().parse_overrides(list(paths))]
-    own = [str(folder) for folders in given if isinstance(folders, list) for folder in folders]
-    if args.config_dir is not None:
-        if not Path(args.config_dir).is_dir():
-            raise BadInput(f"--config-dir: there is no folder {args.config_dir}")
-        own.append(f"file://{Path(args.config_dir).resolve()}")
-    search_path = create_config_search_path(str(config.conf_dir()))
-    for folder in own:  # Hydra itself would look for glob(*) in --config-dir only
-        search_path.prepend("hydra.searchpath", folder, SearchPathQuery(provider="schema"))
-    return search_path
-
-
-def _say_local(args: argparse.Namespace, name: str) -> None:
-    """What of the config that is shown comes from conf/local.yaml, as a comment above it."""
-    file = local.find()
-    if file is None:
-        return
-    with _main(name, args):
-        cfg = compose_by_hydra(args.config_name or name, args.overrides, return_hydra_config=True)
-    found = local.told(cfg, cfg.hydra.runtime.choices)
-    print(f"# from {given.shown(file)}: {', '.join(found) or 'nothing'}", flush=True)
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
