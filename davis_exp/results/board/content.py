@@ -24,13 +24,14 @@ TOLD = {
     "J": ("hold-out J", "percent"),
     "contest": ("contest", "percent"),
     "J&F": ("J&F", "percent"),
+    "confidence": ("confidence", "percent"),
     "tested": ("tested on", "text"),
     "parameters": ("parameters", "count"),
     "GFLOPs": ("GFLOPs", "number"),
     "seconds": ("seconds", "number"),
     "started": ("started", "text"),
 }
-RESULTS = 4  # of these stand before the settings
+RESULTS = 5  # of these stand before the settings
 
 
 def content(entries: Sequence[Entry], link: Callable[[Entry], str]) -> dict[str, Any]:
@@ -68,9 +69,14 @@ def worth(entries: Sequence[Entry], group: str = "") -> dict[str, Any]:
 
 
 def best_first(entries: Sequence[Entry]) -> list[Entry]:
-    """As the page has them at first: by hold-out J, or where no run has one, by the contest's score."""
-    chosen = any(objective(entry) is not None for entry in entries)
-    scores = [objective(entry) if chosen else entry.scores.get("contest") for entry in entries]
+    """As the page has them at first: by hold-out J, where no run has one by the contest's score, else by confidence."""
+    for scores in (
+        [objective(entry) for entry in entries],
+        [entry.scores.get("contest") for entry in entries],
+        [entry.confidence for entry in entries],
+    ):
+        if any(score is not None for score in scores):
+            break
     order = sorted(range(len(entries)), key=lambda i: (scores[i] is None, -(scores[i] or 0.0), i))
     return [entries[i] for i in order]
 
@@ -95,7 +101,9 @@ def _varied(entries: Sequence[Entry]) -> dict[str, bool]:
 def _columns(entries: Sequence[Entry], varied: Mapping[str, bool]) -> list[dict[str, Any]]:
     told = [_told(entry) for entry in entries]
     made = [
-        _column(key, title, kind, [row[key] for row in told], shown=True)
+        _column(
+            key, title, kind, values := [row[key] for row in told], shown=any(v is not None for v in values)
+        )
         for key, (title, kind) in TOLD.items()
     ]
     after, made = made[RESULTS:], made[:RESULTS]
@@ -130,6 +138,7 @@ def _told(entry: Entry) -> dict[str, Any]:
         "J": objective(entry),
         "contest": scores.get("contest"),
         "J&F": scores.get("J&F"),
+        "confidence": entry.confidence,
         "tested": " ".join(filter(None, (entry.data, record.get("test_split")))),
         "parameters": record.get("nparams") or scores.get("parameters"),
         "GFLOPs": flops / 1e9 if flops else None,

@@ -11,14 +11,20 @@ from typing import Any
 import numpy as np
 
 from davis_exp.metrics.measures import JUDGED, OVERALL, SELECTED
+from davis_exp.runs import confidence, found, metrics, score, status
 from davis_exp.runs import config as composed
-from davis_exp.runs import found, metrics, score, status
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.names import natural
 
 REPORT = "report.html"
-FILES = (status.STATUS, *(composed.CONFIG, composed.OVERRIDES, composed.HYDRA), metrics.METRICS, score.SCORE)
+FILES = (
+    status.STATUS,
+    *(composed.CONFIG, composed.OVERRIDES, composed.HYDRA),
+    metrics.METRICS,
+    score.SCORE,
+    confidence.CONFIDENCE,
+)
 CURVES, POINTS = 12, 120  # of a run, at most; a curve with more points is thinned out
 BATCH = 100  # runs that are read before what there is can be shown
 LOGGED = 16 * given.MB  # of metrics.csv
@@ -57,6 +63,7 @@ class Entry:
     scores: Mapping[str, float | None] = field(default_factory=dict)  # contest, J&F, parameters, flops
     data: str = ""  # what it was tested on
     clips: Mapping[str, Clip] = field(default_factory=dict)
+    confidence: float | None = None  # mean over its frames, 0 … 1
     report: bool = False
     problem: str = ""
 
@@ -128,7 +135,7 @@ def read(name: str, folder: Path, record: Mapping[str, Any]) -> Entry:
     """What is in a run's folder; what cannot be read is said in its `problem`."""
     told: dict[str, Any] = {}
     problems = []
-    for part in (_settings, _curves, _score):
+    for part in (_settings, _curves, _score, _confidence):
         try:
             told |= part(folder)
         except (BadInput, OSError) as error:  # not ours to read, or just being taken away
@@ -203,6 +210,11 @@ def _score(folder: Path) -> dict[str, Any]:
         if own["frames"]
     }
     return {"scores": scores, "data": str(content.get("dataset") or ""), "clips": clips}
+
+
+def _confidence(folder: Path) -> dict[str, Any]:
+    values = confidence.read(folder).values()
+    return {"confidence": sum(values) / len(values)} if values else {}
 
 
 def _clip(frames: list[str], values: list[float]) -> Clip:

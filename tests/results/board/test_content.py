@@ -9,6 +9,7 @@ from davis_exp.launch import status
 from davis_exp.results.board import content as module
 from davis_exp.results.board.content import best_first, content, worth
 from davis_exp.results.board.entry import Runs
+from davis_exp.runs import confidence
 
 
 def entries(root):
@@ -67,6 +68,19 @@ def test_the_best_are_first(make_runs):
     values = [run.record["objective"] for run in runs]
     assert values[-1] is None
     assert values[:-1] == sorted(values[:-1], reverse=True)
+
+
+def test_runs_without_truth_are_told_apart_by_their_confidence(make_run, tmp_path):
+    folders = [make_run(f"s/{i}", state="failed") for i in range(3)]
+    for folder, values in zip(folders[:2], ([0.5, 0.7], [0.9, 0.7]), strict=True):
+        confidence.write(folder, {f"dog/{i:05d}": value for i, value in enumerate(values)})
+    runs = entries(tmp_path / "runs")
+    assert column(content(runs, str), "confidence") == [pytest.approx(0.6), pytest.approx(0.8), None]
+    assert [run.name for run in best_first(runs)] == ["s/1", "s/0", "s/2"]
+    shown = {c["key"]: c["shown"] for c in content(runs, str)["columns"]}
+    assert (shown["confidence"], shown["contest"]) == (True, False)
+    (folders[0] / "confidence.json").write_text('{"dog/00000": 7}')
+    assert "is no confidence of" in entries(tmp_path / "runs")[0].problem
 
 
 def test_worth_is_of_a_group_alone(make_runs):
