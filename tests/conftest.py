@@ -176,8 +176,3 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "pairs": pairs,
         "folders": vos / "train",
     }
-
-
-def pytest_collection_modifyitems(items):
-    """Tests that raise signals in their own process come first: libraries that others load have their own way with them."""
-    items.sort(key=lambda item: "test_interrupts" not in item.nodeid and "test_session" not in item.nodeid)

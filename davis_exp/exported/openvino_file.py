@@ -1,5 +1,6 @@
 """OpenVINO files, FILE.xml and the weights beside it in FILE.bin: made from an ONNX graph, looked through, run."""
 
+import functools
 import hashlib
 import json
 import math
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import torch
 
+from davis_exp.exported import package
 from davis_exp.exported.form import Form, about
 from davis_exp.exported.segmenter import Engine
 from davis_exp.utils import given, written
@@ -43,8 +45,6 @@ def weights_file(path: Path) -> Path:
 
 def write(path: Path, model: Any, told: dict[str, Any], form: Form) -> None:
     """An `onnx.ModelProto` as OpenVINO's two files."""
-    from davis_exp.exported import package
-
     openvino = package("openvino")
     with tempfile.TemporaryDirectory(prefix="davis_exp_") as temporary:
         source, ir = (Path(temporary) / f"model.{suffix}" for suffix in ("onnx", "xml"))
@@ -63,10 +63,8 @@ def write(path: Path, model: Any, told: dict[str, Any], form: Form) -> None:
 
 def read(path: Path) -> tuple[dict[str, Any], Form, Engine, int]:
     """What the file tells of itself, how its graph is called, that ready to run, its numbers. Raises BadInput."""
-    from davis_exp.exported import package
-
     name = given.shown(path)
-    openvino = package("openvino")
+    _core()  # or a line that says how to install it
     content = given.read_bytes(path, STRUCTURE)
     if b"<!" in content:  # a declaration of entities, which grow
         raise BadInput(f"{name}: declares what no graph of OpenVINO's has: refused")
@@ -82,14 +80,24 @@ def read(path: Path) -> tuple[dict[str, Any], Form, Engine, int]:
     if told.get("weights_digest") != hashlib.sha256(weights).hexdigest():
         raise BadInput(f"{given.shown(weights_file(path))}: holds other weights than {name} was written with")
     count = _check(root, form, len(weights), name)
-    return told, form, _engine(openvino, content, weights, form, name), count
+    return told, form, _engine(content, weights, form, name), count
 
 
-def _engine(openvino: Any, content: bytes, weights: bytes, form: Form, name: str) -> Engine:
+@functools.cache
+def _core() -> Any:
+    """OpenVINO, kept for as long as the process lives.
+
+    It gives the thread that first runs a graph another stack for signals, and frees that when it goes; if it goes in
+    another thread, the next signal ends the process without a word.
+    """
+    return package("openvino").Core()
+
+
+def _engine(content: bytes, weights: bytes, form: Form, name: str) -> Engine:
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
     if form.precision == "fp32":  # else OpenVINO may compute in what halves this processor has
         settings["INFERENCE_PRECISION_HINT"] = "f32"
-    core = openvino.Core()
+    core = _core()
     try:
         graph = core.read_model(content, weights)
         outputs = [output.get_any_name() for output in graph.outputs]

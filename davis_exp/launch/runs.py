@@ -128,7 +128,8 @@ def register_resolvers(claiming: bool = True) -> None:
     """Make `${davis_exp.run_dir:${name},${resume}}` and `${davis_exp.job_dir:}` known to OmegaConf.
 
     They claim a folder when they are resolved, and Hydra does that only to run something; `claiming=False` is
-    for showing a resolved config. `${davis_exp.devices:}` is how many devices of each machine the config asks for.
+    for showing a resolved config. `${davis_exp.devices:}` is how many devices of each machine the config asks for,
+    `${davis_exp.gpus:}` how many of them are GPUs; for accelerator=auto as this machine has them.
     """
 
     def run(name: Any, resume: str | None = None, *, _root_: DictConfig) -> str:
@@ -154,7 +155,16 @@ def register_resolvers(claiming: bool = True) -> None:
     def devices(*, _root_: DictConfig) -> int:
         return ranks.number(plain(OmegaConf.select(_root_, "trainer.devices")))
 
+    def gpus(*, _root_: DictConfig) -> int:
+        accelerator = OmegaConf.select(_root_, "trainer.accelerator", default="auto")
+        if accelerator == "auto":
+            import torch  # only where a launcher asks
+
+            accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+        return devices(_root_=_root_) if accelerator in ("gpu", "cuda") else 0
+
     OmegaConf.register_new_resolver("davis_exp.devices", devices, replace=True)
+    OmegaConf.register_new_resolver("davis_exp.gpus", gpus, replace=True)
 
 
 class Composed:

@@ -1,5 +1,8 @@
 """OpenVINO's two files: read, or refused in a line."""
 
+import subprocess
+import sys
+
 import pytest
 
 from davis_exp.data.sources.generated import GeneratedSource
@@ -54,3 +57,28 @@ def test_weights_that_are_missing_or_other_are_refused(written, tmp_path):
     path.with_suffix(".bin").write_bytes(b"\0" * 100)
     with pytest.raises(BadInput, match="other weights"):
         checkpoints.read(path)
+
+
+LET_GO = """
+import signal, subprocess, sys, threading
+import torch
+from davis_exp.experiment import checkpoints
+held = [checkpoints.restore(checkpoints.read(sys.argv[1]))]
+with torch.no_grad():
+    held[0](torch.zeros(1, 1, 3, 48, 64))
+ends = threading.Thread(target=held.clear)
+ends.start()
+ends.join()
+heard = []
+signal.signal(signal.SIGCHLD, lambda number, frame: heard.append(number))
+for _ in range(20):
+    subprocess.run(["true"])
+print(len(heard))
+"""
+
+
+def test_a_process_can_be_sent_signals_after_another_thread_has_let_go_of_a_graph(written):
+    done = subprocess.run(
+        [sys.executable, "-c", LET_GO, str(written)], capture_output=True, text=True, timeout=100
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "20\n", "")

@@ -57,3 +57,13 @@ def test_an_engine_gives_the_scores_that_the_basic_one_gives(
     )
     assert again.returncode == 0
     assert again.stdout.count("finished before") == 2
+
+
+def test_ray_keeps_for_a_job_what_its_devices_need(tmp_path: Path) -> None:
+    if find_spec("hydra_plugins.hydra_ray_launcher") is None:
+        pytest.skip("hydra_plugins.hydra_ray_launcher is not installed")
+    two = ("encoder=pixel", "trainer=ddp_cpu", "trainer.devices=2", "seed=1,3", "hydra/launcher=ray_local")
+    done = subprocess.run(command("-m", *two), cwd=tmp_path, env=ENVIRON, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "multirun").iterdir()
+    assert [row["state"] for row in rows(sweep)] == ["finished", "finished"]

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from davis_exp.launch import runs
 from davis_exp.utils.errors import BadInput
@@ -64,3 +65,24 @@ def test_a_run_to_resume_must_be_there(fresh: Path) -> None:
     (fresh / "runs/x/.hydra/hydra.yaml").write_text("{not: ours}")
     with pytest.raises(BadInput, match="no run's folder"):
         runs.stored_overrides(fresh / "runs/x")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "here", "expected"),
+    [
+        ({"devices": 2}, True, (2, 2)),
+        ({"devices": 2, "accelerator": "auto"}, False, (2, 0)),
+        ({"devices": "0,1,3", "accelerator": "gpu"}, False, (3, 3)),
+        ({"devices": 4, "accelerator": "cpu"}, True, (4, 0)),
+        ({"devices": "auto", "accelerator": "cuda"}, False, (1, 1)),
+    ],
+)
+def test_what_a_launcher_asks_for(
+    trainer: dict[str, object], here: bool, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: here)
+    runs.register_resolvers(claiming=False)
+    cfg = OmegaConf.create(
+        {"trainer": trainer, "cpus": "${davis_exp.devices:}", "gpus": "${davis_exp.gpus:}"}
+    )
+    assert (cfg.cpus, cfg.gpus) == expected
