@@ -52,8 +52,8 @@ def _frames(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    from davis_exp import zoo
     from davis_exp.experiment import checkpoints
+    from davis_exp.models import zoo
 
     if args.out.suffix not in FORMATS:
         raise BadInput(f"-o {args.out}: its name must end in {', '.join(FORMATS)}")

@@ -5,8 +5,9 @@ import contextlib
 import re
 from pathlib import Path
 
-from davis_exp import exported, zoo
+from davis_exp import exported
 from davis_exp.commands.options import add_allow
+from davis_exp.models import zoo
 from davis_exp.utils import written
 from davis_exp.utils.errors import BadInput, Incomplete
 

@@ -97,10 +97,10 @@ def _cost(run: "Run | None") -> tuple[dict[str, Any] | None, int | None]:
         return None, None
     from omegaconf import OmegaConf
 
-    from davis_exp import zoo
     from davis_exp.config import parts
     from davis_exp.config.instantiate import plain
     from davis_exp.experiment import build, checkpoints
+    from davis_exp.models import zoo
 
     try:
         stored = parts.referred(run.config)

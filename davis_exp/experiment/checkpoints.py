@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from davis_exp import config, exported, zoo
+from davis_exp import config, exported
 from davis_exp.config import parts
 from davis_exp.experiment import build
+from davis_exp.models import zoo
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, brief, quoted
 

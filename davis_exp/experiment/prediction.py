@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from davis_exp import zoo
 from davis_exp.data import png
 from davis_exp.data.sequences import Picked, VideoSequence
+from davis_exp.models import zoo
 from davis_exp.results.overlay import cut_out, overlay
 from davis_exp.results.video import VideoWriter
 from davis_exp.utils.errors import BadInput, quoted

@@ -28,7 +28,6 @@ import _report
 import torch
 from hydra import compose, initialize_config_dir
 
-from davis_exp import zoo
 from davis_exp.config import conf_dir
 from davis_exp.data.sequences import VideoSequence
 from davis_exp.data.sources import open_source
@@ -39,6 +38,7 @@ from davis_exp.experiment import build, checkpoints
 from davis_exp.experiment.exporting import Exporter
 from davis_exp.experiment.prediction import Output, Predictor, same_pixels
 from davis_exp.inference import Inference, spans
+from davis_exp.models import zoo
 from davis_exp.models.segmenter import Prediction
 from davis_exp.results.video import VideoWriter
 

@@ -106,7 +106,7 @@ def hostile_values(scratch: Path) -> dict[str, Any]:
             "_target_": "davis_exp.models.encoders.pixel.PixelEncoder",
             "weights": "/etc/passwd",
         },
-        "a module": {"_target_": "davis_exp.zoo"},
+        "a module": {"_target_": "davis_exp.models.zoo"},
         "no text": {"_target_": 5},
         "empty": {"_target_": ""},
         "a list": [{"_target_": "os.getcwd"}],

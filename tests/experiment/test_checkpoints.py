@@ -73,7 +73,7 @@ def test_the_model_takes_over_the_weights_of_its_checkpoint(good, tmp_path):
     "target",
     [
         "subprocess.check_output",
-        "davis_exp.zoo.write",
+        "davis_exp.models.zoo.write",
         "no_such_package.Model",
         "davis_exp.models.decoders.pixel.PixelDecoder",  # a part, but no encoder
         "davis_exp.results.writer.ResultsWriter",

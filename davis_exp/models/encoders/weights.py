@@ -4,11 +4,11 @@ from typing import Any
 
 from torch import nn
 
+from davis_exp.models import zoo
+
 
 def is_trained_here(weights: str) -> bool:
     """Whether `weights` names such a file: zoo/NAME, or a path that ends in .safetensors."""
-    from davis_exp import zoo  # late: parts are usable without what it brings
-
     return zoo.is_model_file(weights)
 
 
@@ -17,8 +17,6 @@ def load_trained(encoder: nn.Module, weights: str) -> None:
 
     Raises ValueError if there is no such file, or it does not fit.
     """
-    from davis_exp import zoo  # as above
-
     try:
         state, about = zoo.read(zoo.find(weights))
     except Exception as error:

@@ -15,7 +15,7 @@ from davis_exp.utils.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "zoo"
 PREFIX = "zoo/"
 SUFFIX = ".safetensors"
 DEFAULT = "zoo/zoo_mobile"  # where a model is wanted and none is named

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from davis_exp import cli, zoo
+from davis_exp import cli
+from davis_exp.models import zoo
 
 NEAR = 0.02  # percent: another processor rounds otherwise, and turns a pixel here and there
 

@@ -6,8 +6,9 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from davis_exp import cli, zoo
+from davis_exp import cli
 from davis_exp.experiment import build, checkpoints
+from davis_exp.models import zoo
 from davis_exp.utils.errors import BadInput
 
 
