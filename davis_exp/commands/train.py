@@ -46,7 +46,7 @@ def run(cfg: DictConfig, output: Path) -> int:
     from davis_exp.training.callbacks.pruning import Pruning
 
     written.sweep_folder(output / "checkpoints")
-    begun, kept = _newest_whole(found)
+    begun, kept = checkpoints.newest_whole(found)
     run.added += _changes(kept["config"], cfg) if kept is not None else []
     pruning = Pruning(trials.listener(cfg.get("search"))) if trials.inside() else None
     run.added += [pruning] if pruning is not None else []
@@ -78,7 +78,13 @@ def run(cfg: DictConfig, output: Path) -> int:
         return PRUNED
     if said := ending.said(trainer, 0 if kept is None else kept["global_step"]):
         log.warning("%s", said)
-    best, last = (output / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    return _test(run)
+
+
+def _test(run: Experiment) -> int:
+    """Test the best weights, or the last where nothing was held out, and note how good they were there."""
+    task, trainer, data = run.task, run.trainer, run.data
+    best, last = (run.output / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     holdout = trainer.callback_metrics.get(VALIDATION)
     if not data.val_sequences:
         log.info(
@@ -96,32 +102,8 @@ def run(cfg: DictConfig, output: Path) -> int:
     scored = evaluate(run, tested if tested.is_file() else None)
     run.note(objective=None if holdout is None else float(holdout))
     if scored is not None:
-        log.info("score: %s", output / "score.json")
+        log.info("score: %s", run.output / "score.json")
     return 0
-
-
-def _newest_whole(found: list[Path]) -> tuple[Path | None, dict[str, Any] | None]:
-    """Of a run's checkpoints, the last first: the one to go on from, and what is in it; None where there are none.
-
-    Raises BadInput where there are some, but none that can be gone on from: starting over would replace the best.
-    """
-    for path in found:
-        try:
-            kept = checkpoints.weights(path)
-        except BadInput as error:
-            log.warning("%s", error)
-            continue
-        if path.stem != "last":
-            log.warning(
-                "there is no whole last.ckpt: going on from step %d, of %s", kept["global_step"], path
-            )
-        return path, kept
-    if found:
-        raise BadInput(
-            f"resume: nothing in {found[0].parent} can be gone on from, and starting over would replace what is there; "
-            "start another run (resume=none)"
-        )
-    return None, None
 
 
 def _changes(trained: dict[str, Any], cfg: DictConfig) -> "list[pl.Callback]":

@@ -1,6 +1,7 @@
 """Checkpoints: one file that is enough to test, predict or export, since it holds its own config."""
 
 import hashlib
+import logging
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +15,8 @@ from davis_exp.experiment import build
 from davis_exp.models import zoo
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, brief, quoted
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -166,6 +169,30 @@ def check_counted(checkpoint: dict[str, Any] | None, count: int) -> None:
         raise BadInput(
             f"{graph.name}: holds {graph.weights:,} numbers, but the model that it says it is has {count:,}"
         )
+
+
+def newest_whole(found: list[Path]) -> tuple[Path | None, dict[str, Any] | None]:
+    """Of a run's checkpoints, the last first: the one to go on from, and what is in it; None where there are none.
+
+    Raises BadInput where there are some, but none that can be gone on from: starting over would replace the best.
+    """
+    for path in found:
+        try:
+            kept = weights(path)
+        except BadInput as error:
+            log.warning("%s", error)
+            continue
+        if path.stem != "last":
+            log.warning(
+                "there is no whole last.ckpt: going on from step %d, of %s", kept["global_step"], path
+            )
+        return path, kept
+    if found:
+        raise BadInput(
+            f"resume: nothing in {found[0].parent} can be gone on from, and starting over would replace what is there; "
+            "start another run (resume=none)"
+        )
+    return None, None
 
 
 def score(checkpoint: dict[str, Any], monitor: str, default: Any = None) -> Any:
