@@ -21,6 +21,7 @@ from davis_exp.utils.errors import BadInput, brief, quoted
 
 LARGEST = 512 * given.MB  # of the weights
 VALUES = 2**27  # numbers that a layer gives, at most: half a GB
+KEPT = 2**29  # of all that depends on constants alone
 STRUCTURE = 8 * given.MB  # of the graph
 KEY = ["davis_exp", "about"]
 OPSET = re.compile(r"opset[1-9][0-9]?")
@@ -127,13 +128,21 @@ def _engine(content: bytes, weights: bytes, form: Form, name: str) -> Engine:
 
 def _check_sizes(graph: Any, name: str) -> None:
     """Refuses a graph that computes something very large, or of a size that is not known before. Raises BadInput."""
+    fixed: set[str] = (
+        set()
+    )  # what depends on constants alone: computed, and kept, when the graph is made ready
+    kept = 0
     for node in graph.get_ordered_ops():
-        for output in node.outputs():
-            shape = output.get_partial_shape()
-            if shape.is_dynamic or math.prod(output.get_shape()) > VALUES:
-                raise BadInput(
-                    f"{name}: {quoted(node.get_friendly_name())} is too large for frames of this size"
-                )
+        sizes = [
+            None if output.get_partial_shape().is_dynamic else math.prod(output.get_shape())
+            for output in node.outputs()
+        ]
+        before = [value.get_node().get_name() for value in node.input_values()]
+        if node.get_type_name() in ("Constant", "ShapeOf") or (before and fixed.issuperset(before)):
+            fixed.add(node.get_name())
+            kept += sum(size or 0 for size in sizes if before)
+        if any(size is None or size > VALUES for size in sizes) or kept > KEPT:
+            raise BadInput(f"{name}: {quoted(node.get_friendly_name())} is too large for frames of this size")
 
 
 def _check(root: ElementTree.Element, form: Form, size: int, name: str) -> int:

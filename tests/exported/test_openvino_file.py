@@ -1,15 +1,20 @@
 """OpenVINO's two files: read, or refused in a line."""
 
+import functools
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.experiment import checkpoints
+from davis_exp.exported import openvino_file
 from davis_exp.utils.errors import BadInput
 
-pytest.importorskip("openvino", reason="openvino is not installed: pip install 'davis_exp[export]'")
+openvino = pytest.importorskip(
+    "openvino", reason="openvino is not installed: pip install 'davis_exp[export]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,19 @@ def test_weights_that_are_missing_or_other_are_refused(written, tmp_path):
     path.with_suffix(".bin").write_bytes(b"\0" * 100)
     with pytest.raises(BadInput, match="other weights"):
         checkpoints.read(path)
+
+
+def test_constants_that_grow_are_refused_before_they_do():
+    op = openvino.opset13
+    frames = op.parameter([1, 3, 8, 8], np.float32, name="frames")
+    one, large = op.constant(np.ones(1, np.float32)), op.constant(np.array([2**26]))
+    grown = [op.broadcast(one, large) for _ in range(9)]
+    total = functools.reduce(op.add, [op.reduce_sum(one, op.constant([0])) for one in grown])
+    graph = openvino.Model([op.add(frames, total)], [frames], "grows")
+    with pytest.raises(BadInput, match="too large"):
+        openvino_file._check_sizes(graph, "x.xml")
+    small = openvino.Model([op.add(frames, op.broadcast(one, op.constant([8])))], [frames], "small")
+    openvino_file._check_sizes(small, "x.xml")
 
 
 LET_GO = """
