@@ -22,7 +22,7 @@ from davis_exp.exported.segmenter import ExportedSegmenter
 from davis_exp.inference import Inference, predict
 from davis_exp.metrics.jaccard import jaccard
 from davis_exp.models import exportable
-from davis_exp.models.segmenter import Prediction, State, VideoSegmenter
+from davis_exp.models.segmenter import Prediction, State
 from davis_exp.utils.errors import BadInput, brief
 
 SAMPLES = 64  # frames that ranges are taken from
@@ -60,11 +60,9 @@ class Exporter:
 
         package("onnx", "onnxscript", "onnxruntime")
         model = checkpoints.restore(checkpoint).eval()
-        if not isinstance(model, VideoSegmenter):
-            raise BadInput(
-                "only a model that is composed of parts can be exported; give the checkpoint it came from"
-            )
-        self.model: VideoSegmenter = model
+        if not isinstance(model, exportable.Model):
+            raise BadInput("this is an exported model; give the checkpoint it came from")
+        self.model: exportable.Model = model
         cfg = OmegaConf.create(checkpoint["config"])
         self.how, self.motion = build.inference(cfg), build.build_motion(cfg)
         self.told = {

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from davis_exp.models.keras.segmenter import KerasSegmenter
 from davis_exp.models.segmenter import State, VideoSegmenter
+
+Model = VideoSegmenter | KerasSegmenter
 
 SIDES = 9, 15  # of the frames that it is traced with, in strides: as large as most that it will see
 MOST = 256  # sides of a frame, in strides
@@ -30,26 +33,25 @@ class Graph(nn.Module):
         return (prediction.logits, *after)
 
 
-def strides(model: VideoSegmenter) -> tuple[int, int]:
+def strides(model: Model) -> tuple[int, int]:
     """(frames, pixels) that a clip's length and its frames' sides must be multiples of."""
     levels = model.levels
     return math.lcm(*levels.temporal_strides), math.lcm(*levels.strides)
 
 
-def first_inputs(
-    model: VideoSegmenter, sides: tuple[int, int], length: int
-) -> tuple[Tensor, Tensor | None, State]:
+def first_inputs(model: Model, sides: tuple[int, int], length: int) -> tuple[Tensor, Tensor | None, State]:
     """A clip (frames, motion, state before it) of `length` frames whose sides are so many strides; noise."""
     _, stride = strides(model)
     frames = torch.rand(1, length, 3, *(side * stride for side in sides))
     motion = torch.rand_like(frames) if model.needs_motion else None
+    if not isinstance(model, VideoSegmenter) or model.context is not None:
+        return frames, motion, ()
     with torch.inference_mode():
-        features = model.encode(frames, motion)
-        state = model.temporal.initial_state(features) if model.context is None else ()
+        state = model.temporal.initial_state(model.encode(frames, motion))
     return frames, motion, tuple(tensor.clone() for tensor in state)
 
 
-def state_shapes(model: VideoSegmenter) -> list[list[int | str]]:
+def state_shapes(model: Model) -> list[list[int | str]]:
     """The shape of each tensor of the state, all zero before the first frame; sides as "height/8".
 
     Raises ValueError for a state whose shape does not follow from the frame's sides.
@@ -75,7 +77,7 @@ def state_shapes(model: VideoSegmenter) -> list[list[int | str]]:
     return shapes
 
 
-def traced(model: VideoSegmenter, length: int) -> torch.export.ExportedProgram:
+def traced(model: Model, length: int) -> torch.export.ExportedProgram:
     """The model as a program, for frames of any size: one at a time, or where it sees windows, clips of any length.
 
     Args:

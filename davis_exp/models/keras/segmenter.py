@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from davis_exp.models.keras import architecture, backend, file
 from davis_exp.models.keras.net import KerasNet, shapes
+from davis_exp.models.levels import Levels
 from davis_exp.models.segmenter import Prediction, State
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)  # of which a size must be one
@@ -61,6 +62,7 @@ class KerasSegmenter(nn.Module):
         self.net = KerasNet(self._make)
         self.image_size = self.net.own_size
         self.multiple = _multiple(self.net)
+        self.levels = Levels((1,), (self.multiple,), (1,))
         self._logits = output == "logits" or (output == "auto" and _ends_in_logits(self.net.graph))
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
