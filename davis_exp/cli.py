@@ -18,7 +18,7 @@ from davis_exp import config
 from davis_exp.commands.table import COMMANDS, Command, built
 from davis_exp.tracking import agent
 from davis_exp.utils import distributed, terminal
-from davis_exp.utils.errors import BadInput, CannotMeet, OverBudget, cannot_write, quoted
+from davis_exp.utils.errors import BadInput, CannotMeet, OverBudget, cannot_write, choices, quoted
 from davis_exp.utils.version import __version__
 
 
@@ -92,7 +92,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS or not find_spec(COMMANDS[name].module):
         if not name:
             raise BadInput(f"which command? {', '.join(built())} (davis-exp --help)")
-        raise BadInput(f"no command '{name}'{config.choices(name, built())}")
+        raise BadInput(f"no command '{name}'{choices(name, built())}")
     command = COMMANDS[name]
     if not command.hydra:
         return _run_plain(name, command, rest)
@@ -115,7 +115,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: "):
             word = message.removeprefix("unrecognized arguments: ").split()[0]
-            message += config.choices(word, self._option_string_actions)
+            message += choices(word, self._option_string_actions)
         raise BadInput(f"{self.prog.removeprefix('davis-exp ')}: {message} ({self.prog} --help)")
 
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from davis_exp.budget import speed
 from davis_exp.budget.cost import Cost, count
-from davis_exp.config import COSTS, LIMITED, choices
+from davis_exp.config import COSTS, LIMITED
 from davis_exp.utils import given
-from davis_exp.utils.errors import BadInput, OverBudget
+from davis_exp.utils.errors import BadInput, OverBudget, choices
 
 MB = 2**20
 SAID: Mapping[str, Callable[[Any, Any], str]] = {

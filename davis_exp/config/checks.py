@@ -5,8 +5,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from davis_exp.config.composed import choices
-from davis_exp.utils.errors import BadInput
+from davis_exp.utils.errors import BadInput, choices
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

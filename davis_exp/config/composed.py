@@ -1,10 +1,9 @@
 """Where conf/ is, and checks on a composed config. No torch here, and nothing slow to import."""
 
-import difflib
 import fnmatch
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,16 +136,6 @@ def option(group: str, name: str) -> dict[str, Any]:
     for base in content.pop("defaults", ()):
         merged |= option(group, base) if isinstance(base, str) and base != "_self_" else {}
     return merged | content
-
-
-def choices(word: str, options: Iterable[str], prefix: str = "", verb: str = "there are") -> str:
-    """The tail of a refusal: "; did you mean 'x'? There are: x, y", or "; there are: x, y"."""
-    names = sorted(options)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    listed = ", ".join(names) or "none"
-    if not close:
-        return f"; {verb}: {listed}"
-    return f"; did you mean '{prefix}{close[0]}'? {verb.capitalize()}: {listed}"
 
 
 def moved(target: str) -> str:

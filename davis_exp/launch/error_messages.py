@@ -8,8 +8,8 @@ from typing import Any
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from davis_exp.config import choices
 from davis_exp.launch.quoting import pasted
+from davis_exp.utils.errors import choices
 
 # Messages of Hydra's that miss the point: pattern → ours (with the pattern's groups).
 REWORDED = {

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from davis_exp import config
 from davis_exp.utils import given
-from davis_exp.utils.errors import BadInput, quoted
+from davis_exp.utils.errors import BadInput, choices, quoted
 
 GROUPS = ("data", "logger", "trainer")  # as the defaults lists have them: local/<group>
 EVERY = "*"
@@ -52,7 +52,7 @@ def read(file: Path) -> dict[str, dict[str, Keys]]:
     found: dict[str, dict[str, Keys]] = {}
     for group, options in content.items():
         if group not in GROUPS:
-            raise BadInput(f"{name}: {quoted(group)} is none of its groups{config.choices(group, GROUPS)}")
+            raise BadInput(f"{name}: {quoted(group)} is none of its groups{choices(group, GROUPS)}")
         if not isinstance(options, dict) or not all(isinstance(keys, dict) for keys in options.values()):
             raise BadInput(shape)
         known = sorted(path.stem for path in (config.conf_dir() / group).glob("[!_]*.yaml"))
@@ -61,10 +61,10 @@ def read(file: Path) -> dict[str, dict[str, Keys]]:
         for option, keys in options.items():
             where = f"{name}: {group}.{option}"
             if option not in (*own, EVERY) and difflib.get_close_matches(option, known, n=1):
-                raise BadInput(f"{where}: no such option{config.choices(option, known)}")
+                raise BadInput(f"{where}: no such option{choices(option, known)}")
             for key in keys if option in own else ():
                 if key not in own[option]:
-                    raise BadInput(f"{where}: it has no {quoted(key)}{config.choices(key, own[option])}")
+                    raise BadInput(f"{where}: it has no {quoted(key)}{choices(key, own[option])}")
             _check(keys, group, where)
             if option != EVERY:
                 made[option] = keys

@@ -8,9 +8,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from davis_exp.config import choices
 from davis_exp.utils import given, written
-from davis_exp.utils.errors import BadInput
+from davis_exp.utils.errors import BadInput, choices
 
 if TYPE_CHECKING:
     from torch import Tensor

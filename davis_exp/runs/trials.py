@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from davis_exp.config import check_call, choices
+from davis_exp.config import check_call
 from davis_exp.utils import distributed
-from davis_exp.utils.errors import BadInput
+from davis_exp.utils.errors import BadInput, choices
 
 if TYPE_CHECKING:
     import optuna

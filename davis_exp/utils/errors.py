@@ -1,9 +1,11 @@
 """The ways a run is refused. Each prints as one line and ends the program with its own exit code."""
 
+import difflib
 import errno
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -127,3 +129,13 @@ def brief(error: BaseException) -> str:
     """An error of another library's as a short line."""
     text = " ".join(first_said(str(error)).split()) or type(error).__name__
     return text if len(text) <= 160 else f"{text[:157]}…"
+
+
+def choices(word: str, options: Iterable[str], prefix: str = "", verb: str = "there are") -> str:
+    """The tail of a refusal: "; did you mean 'x'? There are: x, y", or "; there are: x, y"."""
+    names = sorted(options)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    listed = ", ".join(names) or "none"
+    if not close:
+        return f"; {verb}: {listed}"
+    return f"; did you mean '{prefix}{close[0]}'? {verb.capitalize()}: {listed}"
