@@ -17,6 +17,8 @@ Engine = Callable[[list[np.ndarray]], list[np.ndarray]]
 class ExportedSegmenter(nn.Module):
     """A graph run by another engine than PyTorch, on the CPU; it has no parameters that PyTorch knows of."""
 
+    own_threads = True  # none of PyTorch's work on it
+
     def __init__(self, form: Form, engine: Engine, weights: int, name: str) -> None:
         """`weights`: how many numbers the graph holds; `name`: of the file, for messages."""
         super().__init__()
@@ -45,9 +47,10 @@ class ExportedSegmenter(nn.Module):
         for start in range(0, t, step):
             parts = [pad(clip[:, start : start + step].cpu(), size) for clip in clips]
             logits, *after = self._run([*parts, *state], size)
-            answers.append(logits[:, :step, :, :h, :w])
+            answers.append(logits.numpy()[:, :step, :, :h, :w])
             state = tuple(after)
-        return Prediction(torch.cat(answers, 1).to(frames.device)), state
+        # By NumPy: PyTorch's threads would wait awake for more, and take the cores from the engine's.
+        return Prediction(torch.from_numpy(np.concatenate(answers, 1)).to(frames.device)), state
 
     def _run(self, inputs: list[Tensor], size: Size) -> list[Tensor]:
         outputs = self._engine([np.ascontiguousarray(tensor.numpy()) for tensor in inputs])

@@ -39,6 +39,8 @@ def predict(
     try:
         answers = _stream(views, frames) if model.context is None else _windows(views, frames, how)
         probabilities: Iterator[np.ndarray] = (answer.cpu().numpy() for answer in answers)  # (h, w)
+        if getattr(model, "own_threads", False):
+            probabilities = _by_one_thread(probabilities)
         if how.carry:
             probabilities = carried(probabilities, frames.neighbours, how.carry)
         if how.track:
@@ -49,6 +51,20 @@ def predict(
             yield i, cv2.convertScaleAbs(full, alpha=255)
     finally:
         frames.close()
+
+
+def _by_one_thread(answers: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The answers, each made with one thread of PyTorch's, whose others wait awake and take the cores from the engine's."""
+    while True:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            answer = next(answers, None)
+        finally:
+            torch.set_num_threads(threads)
+        if answer is None:
+            return
+        yield answer
 
 
 def spans(length: int, window: int, stride: int) -> list[tuple[int, int]]:

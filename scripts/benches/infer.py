@@ -15,6 +15,7 @@ Those named as --graphs are exported to ONNX too, in float32 and in 8 bits (rang
 generated ones), and run in the same turns: the model alone, without flow, and whole predict.
 """
 
+import functools
 import os
 import tempfile
 import time
@@ -106,10 +107,15 @@ def graphs(given: str | Path, folder: Path, data: Path | None) -> dict[str, Pred
 def answer_ellipses(module: torch.nn.Module, arguments: Any, answer: tuple[Prediction, Any]) -> Any:
     """A forward hook: logits of an ellipse."""
     prediction, state = answer
-    height, width = prediction.logits.shape[-2:]
+    shown = ellipse(*prediction.logits.shape[-2:]).to(prediction.logits)
+    return replace(prediction, logits=shown.expand_as(prediction.logits)), state
+
+
+@functools.cache
+def ellipse(height: int, width: int) -> torch.Tensor:
+    """Logits (H, W) of one; made once, as it is no work of the model's."""
     y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)
-    ellipse = 9 - 40 * (x**2 + y**2)
-    return replace(prediction, logits=prediction.logits * 0 + ellipse.to(prediction.logits)), state
+    return 9 - 40 * (x**2 + y**2)
 
 
 def speed(work: Callable[[], Any], frames: int) -> tuple[float, float]:

@@ -222,3 +222,21 @@ def test_motion_that_is_missing_or_not_wanted_is_refused():
 def test_passes_count_the_arithmetic():
     assert Inference().passes == 1
     assert Inference(flip=True, scales=(0.5, 1.0), select_motion=True).passes == 5
+
+
+def test_another_engine_has_the_cores_for_itself_and_whoever_asks_has_his_threads_back():
+    class Other(Recorder):
+        own_threads = True
+
+        def forward(self, *given):
+            seen.append(torch.get_num_threads())
+            return super().forward(*given)
+
+    seen, between, before = [], [], torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in predict(Other(None), Ramp(3), Inference()):
+            between.append(torch.get_num_threads())
+        assert (seen, between) == ([1, 1, 1], [2, 2, 2])
+    finally:
+        torch.set_num_threads(before)
