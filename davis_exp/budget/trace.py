@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 COMPOSITE = DispatchKey.CompositeImplicitAutograd
-KEPT = (
+RETURNED_TO_SYSTEM = (
     32 * 2**20
 )  # bytes from which on the C library gives freed memory back to the system (glibc, on 64 bits)
 KINDS = {  # words in the names of ATen's operators → the sort of work that they are; the first that fits
@@ -122,7 +122,7 @@ class Trace:
             count = flop_registry.get(func._overloadpacket)
             flops = count(*args, **kwargs, out_val=made) if count else 0
             moved = sum(tensor.nbytes for tensor in {id(t): t for t in (*given, *outs)}.values())
-            fresh = sum(tensor.nbytes for tensor in outs if tensor.nbytes >= KEPT)
+            fresh = sum(tensor.nbytes for tensor in outs if tensor.nbytes >= RETURNED_TO_SYSTEM)
             self.ops.append(Op(self._callers[-1], func._opname, kind(func, args), flops, moved, live, fresh))
         return made
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from davis_exp.results.pages.subject import Run
 
 PORT = 8765
-KEPT = ("runs", "multirun")  # where train keeps runs and sweeps
+DEFAULT_FOLDERS = ("runs", "multirun")  # where train keeps runs and sweeps
 GROUPS = 20  # sweeps whose settings are looked at ahead, for a page that stands alone
 
 
@@ -47,9 +47,11 @@ def run(args: argparse.Namespace) -> int:
     from davis_exp.results.board.pictures import Pictures
     from davis_exp.results.pages.files import refuse_other
 
-    folders = args.folders or [Path(name) for name in KEPT if Path(name).is_dir()]
+    folders = args.folders or [Path(name) for name in DEFAULT_FOLDERS if Path(name).is_dir()]
     if not folders:
-        raise BadInput(f"there is no folder {' or '.join(KEPT)} here: give a FOLDER with runs below")
+        raise BadInput(
+            f"there is no folder {' or '.join(DEFAULT_FOLDERS)} here: give a FOLDER with runs below"
+        )
     for folder in folders:
         if not folder.is_dir():
             raise BadInput(f"there is no folder {folder}")

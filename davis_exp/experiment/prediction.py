@@ -21,7 +21,7 @@ from davis_exp.results.video import VideoWriter
 from davis_exp.utils.errors import BadInput, quoted
 from davis_exp.utils.progress import progress_bar
 
-BEHIND = 8  # frames that wait to be drawn and encoded
+FRAMES_WAITING = 8  # frames that wait to be drawn and encoded
 LEAST = 4  # frames kept where masks come only after all have been read
 GRAIN = 32  # sides of what the model sees are multiples of this: the coarsest stride of most encoders
 
@@ -245,7 +245,7 @@ class _BackgroundWriter:
             self._pool.shutdown(cancel_futures=True)
 
     def do(self, job: Callable[..., None], *arguments: object) -> None:
-        if len(self._jobs) >= BEHIND:
+        if len(self._jobs) >= FRAMES_WAITING:
             self._jobs.popleft().result()
         self._jobs.append(self._pool.submit(job, *arguments))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
 # What Lightning warns of that is meant so, or its own affair.
-MEANT = (
+EXPECTED_WARNINGS = (
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists and is not empty.*",
@@ -49,7 +49,7 @@ def build_trainer(cfg: DictConfig, output: Path, callbacks: "list[pl.Callback]")
 
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # no tips, no list of absent hardware
-    for message in MEANT:
+    for message in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     logger: Any = make(cfg.logger, "logger")(save_dir=str(output)) if cfg.get("logger") else False
     if isinstance(logger, Recorder):

@@ -20,8 +20,8 @@ from davis_exp.utils import given, written
 from davis_exp.utils.errors import BadInput, brief, quoted
 
 LARGEST = 512 * given.MB  # of the weights
-VALUES = 2**27  # numbers that a layer gives, at most: half a GB
-KEPT = 2**29  # of all that depends on constants alone
+LARGEST_OUTPUT = 2**27  # numbers that a layer gives, at most: half a GB
+LARGEST_CONSTANTS = 2**29  # of all that depends on constants alone
 STRUCTURE = 8 * given.MB  # of the graph
 KEY = ["davis_exp", "about"]
 OPSET = re.compile(r"opset[1-9][0-9]?")
@@ -141,7 +141,7 @@ def _check_sizes(graph: Any, name: str) -> None:
         if node.get_type_name() in ("Constant", "ShapeOf") or (before and fixed.issuperset(before)):
             fixed.add(node.get_name())
             kept += sum(size or 0 for size in sizes if before)
-        if any(size is None or size > VALUES for size in sizes) or kept > KEPT:
+        if any(size is None or size > LARGEST_OUTPUT for size in sizes) or kept > LARGEST_CONSTANTS:
             raise BadInput(f"{name}: {quoted(node.get_friendly_name())} is too large for frames of this size")
 
 

@@ -9,7 +9,7 @@ from davis_exp.data import flow, flow_geometry
 
 SIDE = 384  # pixels: frames are compared at no more than this, which makes it cheap
 PRESET: flow.Preset = "fast"
-KEPT = 3  # frames behind the newest that may still be asked for
+FRAMES_KEPT = 3  # frames behind the newest that may still be asked for
 # Sundaram et al., ECCV 2010: there and back may differ by a hundredth of the way, squared, and half a pixel squared.
 SHARE, SLACK = 0.01, 0.5
 
@@ -27,7 +27,7 @@ class Neighbours:
 
     def vectors(self, i: int, j: int, size: tuple[int, ...]) -> np.ndarray | None:
         """Flow from frame `i` to frame `j`, (2, h, w) on a grid of `size`; None where the two differ in size."""
-        for old in [k for k in self._grey if k < max(i, j) - KEPT]:
+        for old in [k for k in self._grey if k < max(i, j) - FRAMES_KEPT]:
             del self._grey[old]
         if self._grey[i].shape != self._grey[j].shape:
             return None

@@ -68,7 +68,7 @@ class Job:
                     cwd=hydra.runtime.cwd,
                     limit=limits.pop("limit"),
                     others=limits,
-                    grace=sweep.GRACE + patience(cfg),
+                    grace=sweep.JOB_GRACE + patience(cfg),
                     beside=hydra.launcher.get("n_jobs") or 1,  # joblib's; Ray sees to it itself
                     job=hydra.job.num if not folder.name.isdecimal() else int(folder.name),
                     overrides=overrides,
@@ -181,7 +181,7 @@ def execute(
             if world > 1:
                 if recorded is None:
                     _keep(cfg, folder)
-                ranks.run(name, folder, world, grace=ranks.GRACE + patience(cfg))
+                ranks.run(name, folder, world, grace=ranks.RANK_GRACE + patience(cfg))
             else:
                 with distributed.together():
                     code = _work(name, module, cfg, folder, tracked=record is not None, **files)

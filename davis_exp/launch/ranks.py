@@ -19,7 +19,7 @@ from davis_exp.utils.following import follow
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-GRACE = 10.0  # seconds that interrupted ranks have for putting their things in order
+RANK_GRACE = 10.0  # seconds that interrupted ranks have for putting their things in order
 
 _waiting = False  # the other ranks wait to hear from this one
 
@@ -44,7 +44,7 @@ def wanted(name: str, trainer: Mapping[str, Any]) -> int:
     return devices
 
 
-def run(name: str, folder: Path, world: int, grace: float = GRACE) -> None:
+def run(name: str, folder: Path, world: int, grace: float = RANK_GRACE) -> None:
     """Work on the job composed in `folder` with `world` processes of this machine, by torch's elastic launcher.
 
     What rank 0 prints goes where our own prints do, that of another to rank<n>.log, which stays only if something goes

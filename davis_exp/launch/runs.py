@@ -23,7 +23,7 @@ from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, quoted
 from davis_exp.utils.written import sweep_folder
 
-TOLD_APART = ("callbacks", "callbacks[./@]*", "*.root", "*.path", "*.paths", "*.folder")
+NAMED_IN_IDENTITY = ("callbacks", "callbacks[./@]*", "*.root", "*.path", "*.paths", "*.folder")
 """Overrides that a config's digest passes over, but that a sweep may well be about."""
 
 
@@ -52,7 +52,7 @@ def task_overrides(hydra: Any) -> list[str]:
 def identity(cfg: DictConfig, overrides: Iterable[str]) -> str:
     """A digest (hex): runs of equal identity compute the same thing, so one may go on with the other."""
     composed = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
-    told = sorted(o for o in overrides if any(fnmatch.fnmatchcase(key(o), p) for p in TOLD_APART))
+    told = sorted(o for o in overrides if any(fnmatch.fnmatchcase(key(o), p) for p in NAMED_IN_IDENTITY))
     return hashlib.sha256("\n".join([config.digest(composed), *told]).encode()).hexdigest()
 
 
@@ -229,7 +229,7 @@ def _is_about(name: str) -> bool:
         name != "hydra"
         and not name.startswith(("hydra.", "hydra/"))
         and (
-            any(fnmatch.fnmatchcase(name, pattern) for pattern in TOLD_APART)
+            any(fnmatch.fnmatchcase(name, pattern) for pattern in NAMED_IN_IDENTITY)
             or not any(
                 fnmatch.fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")
                 for pattern in config.NOT_IN_DIGEST

@@ -20,7 +20,7 @@ from davis_exp.utils.errors import BadInput
 if TYPE_CHECKING:
     import optuna
 
-POLL = 0.5  # seconds
+POLL_SECONDS = 0.5  # seconds
 LOCKS = ".trials"  # below the search's folder: a folder a trial, locked by the worker that has it
 # What the sweeper that there was took, and what says it now.
 FORMER = {"hydra.sweeper.n_trials": "search.trials", "hydra.sweeper.sampler.": "search.sampler."}
@@ -99,7 +99,7 @@ class Search:
             if trial is None:
                 if not busy:
                     return
-                time.sleep(POLL)
+                time.sleep(POLL_SECONDS)
                 continue
             try:
                 self._run(trial)
@@ -196,5 +196,5 @@ def helpers(count: int, arguments: Sequence[str], starter: int) -> Iterator[None
     finally:
         for process in begun:
             with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
-                process.wait(2 * sweep.GRACE)
+                process.wait(2 * sweep.JOB_GRACE)
             process.kill()  # where it has not ended; what it ran goes with it, and is gone on with later

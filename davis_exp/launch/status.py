@@ -19,12 +19,12 @@ from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput, OverBudget, cannot_write, first_said
 
 ERROR = "error.txt"  # the traceback of a run that failed inside
-KEPT = (  # by a run that is gone on with
+KEPT_ON_RESUME = (  # by a run that is gone on with
     *("job", "trial", "overrides", "identity", "local", "data", "limit", "attempts", "seconds"),
 )
 
 LOCK = ".lock"
-PATIENCE = 40  # times 50 ms: `held` of another process has it for a moment, longer on a loaded machine
+READ_ATTEMPTS = 40  # times 50 ms: `held` of another process has it for a moment, longer on a loaded machine
 
 _locks: dict[Path, IO[str]] = {}
 
@@ -41,12 +41,12 @@ def lock(folder: Path) -> None:
     if path.exists() and not path.is_file():
         raise BadInput(f"{path} is no file: take it away, or start another run")
     file = path.open("a+")
-    for attempt in range(PATIENCE):
+    for attempt in range(READ_ATTEMPTS):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            if attempt < PATIENCE - 1:
+            if attempt < READ_ATTEMPTS - 1:
                 time.sleep(0.05)
     else:
         file.seek(0)
@@ -135,7 +135,7 @@ class RunStatus:
             (self.folder / stale).unlink(missing_ok=True)
         started = datetime.now().isoformat(timespec="seconds")
         attempt = before.get("attempts", 0) + 1
-        kept = {key: value for key, value in before.items() if key in KEPT}
+        kept = {key: value for key, value in before.items() if key in KEPT_ON_RESUME}
         self.update(
             **kept | {"state": "running", "pid": os.getpid(), "started": started, "attempts": attempt}
         )

@@ -32,10 +32,8 @@ WORST = (
     0.0  # objective of a job without one: a sweeper must not meet NaN, and every objective is at least this
 )
 WEIGHT = 0.07  # of a cost beside the score: MnasNet's (Tan et al., CVPR 2019)
-POLL = 0.5
-GRACE = (
-    60.0  # seconds that an interrupted job has for writing its state; more than its ranks have (ranks.GRACE)
-)
+POLL_SECONDS = 0.5
+JOB_GRACE = 60.0  # seconds that an interrupted job has for writing its state; more than its ranks have (ranks.RANK_GRACE)
 
 
 def prepared(overrides: Sequence[str], *, holdout: bool) -> tuple[list[str], Path]:
@@ -83,7 +81,7 @@ def run_job(
     cwd: str,
     limit: int | None,
     others: Mapping[str, float | None] | None = None,
-    grace: float = GRACE,
+    grace: float = JOB_GRACE,
     beside: int = 1,
     data: Callable[[], str | None] = lambda: None,
     **fields: Any,
@@ -104,7 +102,7 @@ def run_job(
     """
     with status.turn(folder / ".turn"):  # whoever runs the very same job now has our answer later
         while status.held(folder):  # by a job that was left behind when its sweep was killed
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
         if (place := job_folders.put_aside(folder, data)) is not None:
             print(
                 f"job {fields.get('job')}: the frames or masks have changed since: trained again; "

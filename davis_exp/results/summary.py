@@ -14,7 +14,7 @@ from davis_exp.runs import score as scores
 from davis_exp.utils.errors import BadInput
 from davis_exp.utils.tables import aligned, number
 
-FINE = ("finished", "over_budget", "pruned")
+ANSWERED_STATES = ("finished", "over_budget", "pruned")
 WAITING = ("queued", "running")
 REPEATS = ("seed", "data.fold", "data.holdout_seed")  # what makes of a job the same one again
 NOT_FOR_SELECTION = " (not for selection)"
@@ -42,7 +42,7 @@ class Row:
     @property
     def failed(self) -> bool:
         """Whether the job has no answer; being over budget is one, and being given up by a search."""
-        return self.state not in FINE
+        return self.state not in ANSWERED_STATES
 
     @property
     def name(self) -> str:

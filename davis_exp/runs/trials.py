@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STORAGE, STUDY = "search.db", "search"
 ENVIRONMENT = "DAVIS_EXP_TRIAL"  # which trial a job is: [folder of the search, Optuna's id of the trial]
-PATIENCE = 60  # seconds that one process waits for another to have written
+STORAGE_TIMEOUT = 60  # seconds that one process waits for another to have written
 
 
 def needed() -> None:
@@ -40,7 +40,7 @@ def study(folder: Path) -> "optuna.Study":
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     warnings.filterwarnings("ignore", "The reported value is ignored because this `step`", UserWarning)
     storage = optuna.storages.RDBStorage(
-        address(folder), engine_kwargs={"connect_args": {"timeout": PATIENCE}}
+        address(folder), engine_kwargs={"connect_args": {"timeout": STORAGE_TIMEOUT}}
     )
     return optuna.create_study(storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True)
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KEPT = re.compile(r"(?:offline-)?run-(?P<when>[0-9_]+)-(?P<id>[\w-]{1,64})")  # the client's folders of runs
+OFFLINE_RUN = re.compile(
+    r"(?:offline-)?run-(?P<when>[0-9_]+)-(?P<id>[\w-]{1,64})"
+)  # the client's folders of runs
 
 
 def mode(wanted: str = "auto") -> str:
@@ -108,6 +110,6 @@ def _resumed(folder: Path) -> dict[str, str]:
     """What has `wandb.init` go on with the run that an agent names, or that was last kept in `folder`; else nothing."""
     if agent.inside():
         return {"resume": "allow"}
-    kept = [found for path in (folder / "wandb").glob("*") if (found := KEPT.fullmatch(path.name))]
+    kept = [found for path in (folder / "wandb").glob("*") if (found := OFFLINE_RUN.fullmatch(path.name))]
     last = max(kept, key=lambda found: found["when"], default=None)
     return {"resume": "allow", "id": last["id"]} if last else {}

@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import MLFlowLogger
 from davis_exp.tracking.recorder import Recorder, needed
 
 LOCAL = "sqlite:///mlflow.db"  # in the working directory, as MLflow itself has it
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+SERVER_TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
 class RunMlflow(Recorder, MLFlowLogger):
@@ -35,7 +35,7 @@ class RunMlflow(Recorder, MLFlowLogger):
         checkpoints: bool = False,
     ) -> None:
         needed("mlflow")
-        for name, value in PATIENCE.items():
+        for name, value in SERVER_TIMEOUTS.items():
             os.environ.setdefault(name, value)
         self.folder, self.checkpoints = Path(save_dir), checkpoints
         super().__init__(

@@ -26,7 +26,7 @@ from davis_exp.utils import distributed, written
 from davis_exp.utils.errors import BadInput
 
 DIVERGED = "diverged.pt"  # in the run's folder
-LOOK_EVERY = 10  # batches between looks at the loss where none else is due: each waits for the device
+LOSS_CHECK_EVERY = 10  # batches between looks at the loss where none else is due: each waits for the device
 MaskSink = Callable[[int, np.ndarray, str], None]  # global index, (H, W) uint8 confidence, frame id
 
 
@@ -169,7 +169,7 @@ class SegmentationTask(pl.LightningModule):
         return (
             (stepped and every > 0 and step % every == 0)
             or batch_idx == 0  # the bar shows it from the beginning
-            or (batch_idx + 1) % LOOK_EVERY == 0
+            or (batch_idx + 1) % LOSS_CHECK_EVERY == 0
             or trainer.is_last_batch
             or trainer.should_stop
             or 0 < trainer.max_steps <= step

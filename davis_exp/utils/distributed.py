@@ -23,13 +23,13 @@ from davis_exp.utils.errors import BadInput, CannotMeet, brief, quoted
 
 Value = TypeVar("Value")
 
-MEETING = (
+RENDEZVOUS_SECONDS = (
     "DAVIS_EXP_RENDEZVOUS_SECONDS"  # in the environment: how long ranks wait for each other, 600 if not set
 )
-PATIENCE = timedelta(days=1)  # with ranks that are alive: one may have much longer sequences than another
-ECHO = 1.0  # seconds within which a rank that feels the failure of another hears of it
-FELT = re.compile(r"gloo|nccl|by peer", re.IGNORECASE)
-LEFT = re.compile(r"by peer|remote process")  # gloo's words, and NCCL's
+RANK_TIMEOUT = timedelta(days=1)  # with ranks that are alive: one may have much longer sequences than another
+FAILURE_NEWS_WITHIN = 1.0  # seconds within which a rank that feels the failure of another hears of it
+OTHERS_FAILURE = re.compile(r"gloo|nccl|by peer", re.IGNORECASE)
+CONNECTION_LOST = re.compile(r"by peer|remote process")  # gloo's words, and NCCL's
 
 _rank, _world = 0, 1
 _store: Any = None  # where the first rank to fail leaves word
@@ -85,12 +85,12 @@ def join() -> None:
     from torch.distributed.rendezvous import rendezvous
 
     try:
-        seconds = timedelta(seconds=float(os.environ.get(MEETING, "600"))).total_seconds()
+        seconds = timedelta(seconds=float(os.environ.get(RENDEZVOUS_SECONDS, "600"))).total_seconds()
         if "RANK" not in os.environ:
             _translate_slurm()
     except (LookupError, ArithmeticError, ValueError, RuntimeError) as error:
         raise BadInput(
-            f"{MEETING}, or srun's own variables (SLURM_…), make no sense: {brief(error)}"
+            f"{RENDEZVOUS_SECONDS}, or srun's own variables (SLURM_…), make no sense: {brief(error)}"
         ) from error
     os.environ.setdefault("LOCAL_RANK", os.environ["RANK"])
     os.environ.setdefault("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
@@ -98,13 +98,13 @@ def join() -> None:
     try:
         store, _rank, _world = next(iter(rendezvous("env://", timeout=timedelta(seconds=seconds))))
         _store = dist.PrefixStore(_name(store, time.monotonic() + seconds), store)
-        dist.init_process_group(backend, store=_store, rank=_rank, world_size=_world, timeout=PATIENCE)
+        dist.init_process_group(backend, store=_store, rank=_rank, world_size=_world, timeout=RANK_TIMEOUT)
         atexit.register(dist.destroy_process_group)  # its threads would abort this process
     except (RuntimeError, ValueError) as error:
         place = ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
         raise CannotMeet(
             f"{os.environ['WORLD_SIZE']} processes have not met at {place} ({brief(error)}): start all of them, or have "
-            f"them wait for more than {seconds:g} s ({MEETING}=…)"
+            f"them wait for more than {seconds:g} s ({RENDEZVOUS_SECONDS}=…)"
         ) from error
     _pids = gathered((socket.gethostname(), os.getpid()))
 
@@ -211,13 +211,13 @@ def cause(error: BaseException) -> BaseException:
     for number in interrupts.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     _cause, lost = error, None
-    felt = isinstance(error, RuntimeError) and FELT.search(str(error))
+    felt = isinstance(error, RuntimeError) and OTHERS_FAILURE.search(str(error))
     with contextlib.suppress(RuntimeError):  # the store may have gone with the rank that keeps it
         if felt or isinstance(error, KeyboardInterrupt | SystemExit):
-            latest = time.monotonic() + ECHO
+            latest = time.monotonic() + FAILURE_NEWS_WITHIN
             while not (_store.check(["failure"]) or (lost := _lost())) and time.monotonic() < latest:
                 time.sleep(0.02)
-        if felt and lost is None and LEFT.search(str(error)):
+        if felt and lost is None and CONNECTION_LOST.search(str(error)):
             lost = LostRank(f"one of the {_world} processes is gone, without a word")
         if lost is not None:
             lost.__cause__ = error

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-LOOK_EVERY = 0.2  # seconds between looks at whether the starter is still there
+STARTER_CHECK_EVERY = 0.2  # seconds between looks at whether the starter is still there
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
@@ -42,7 +42,7 @@ def be_started_by(starter: int) -> None:
 
 def _look(starter: int) -> None:
     while os.getppid() == starter:
-        time.sleep(LOOK_EVERY)
+        time.sleep(STARTER_CHECK_EVERY)
     _go()
 
 

@@ -1,7 +1,7 @@
 """Ctrl-C, SIGTERM and a hang-up: each a KeyboardInterrupt, at once or where the program can be left without loss.
 
 A training says that it will look for itself (`waiting`): then the first signal is only noted, and `asked` tells of it.
-A second one, or `PATIENCE` seconds in which nothing has looked, ends it as it stands.
+A second one, or `ANSWER_WITHIN` seconds in which nothing has looked, ends it as it stands.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 20.0  # seconds
+ANSWER_WITHIN = 20.0  # seconds
 
 _waiting = False
 _asked = False
@@ -24,7 +24,7 @@ def interrupt(number: int = 0, frame: FrameType | None = None) -> None:
     if not _waiting or _asked:
         _leave()
     _asked = True
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    signal.setitimer(signal.ITIMER_REAL, ANSWER_WITHIN)
 
 
 def asked() -> bool:

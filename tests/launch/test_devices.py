@@ -144,9 +144,9 @@ def test_whoever_interrupts_a_job_has_its_loggers_patience(
     assert launch_job.execute("train", "nowhere", cfg, tmp_path, None) == 0
     launch_job.Job("train", "nowhere", None)(cfg)
     ours, the_sweeps = given
-    assert ours == ranks.GRACE + patience
-    assert the_sweeps == sweep.GRACE + patience
-    assert the_sweeps > ours + ranks.GRACE  # the ranks are waited for by a process that is waited for
+    assert ours == ranks.RANK_GRACE + patience
+    assert the_sweeps == sweep.JOB_GRACE + patience
+    assert the_sweeps > ours + ranks.RANK_GRACE  # the ranks are waited for by a process that is waited for
 
 
 def test_an_interrupted_job_of_a_sweep_has_the_grace_it_was_given(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from davis_exp.experiment import build
 from davis_exp.experiment.trainer import build_trainer
 from davis_exp.training.callbacks.checkpoint import RunCheckpoint
 from davis_exp.training.callbacks.progress import PlainProgress
-from davis_exp.training.task import LOOK_EVERY, SegmentationTask
+from davis_exp.training.task import LOSS_CHECK_EVERY, SegmentationTask
 from davis_exp.utils.errors import BadInput
 
 OVERRIDES = (
@@ -105,7 +105,7 @@ def logged(trainer):
 )
 def test_between_the_steps_that_are_asked_for_nothing_waits_for_the_loss(train, settings, looked_at):
     train([0.5] * 25, *settings)
-    assert LOOK_EVERY == 10
+    assert LOSS_CHECK_EVERY == 10
     assert set(Watched.looks) == looked_at
 
 

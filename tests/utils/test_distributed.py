@@ -173,8 +173,8 @@ def test_ranks_that_are_started_anew_do_not_take_up_what_earlier_ones_have_left(
 @pytest.mark.parametrize(
     "env",
     [
-        {distributed.MEETING: "soon"},
-        {distributed.MEETING: "nan"},
+        {distributed.RENDEZVOUS_SECONDS: "soon"},
+        {distributed.RENDEZVOUS_SECONDS: "nan"},
         {"SLURM_PROCID": "0", "SLURM_NTASKS": "x"},
         {"SLURM_PROCID": "0", "SLURM_NTASKS": "2"},  # and not which of its machine
     ],

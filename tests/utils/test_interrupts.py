@@ -31,7 +31,7 @@ def test_what_was_noted_is_followed_when_nobody_looks_any_more():
 
 
 def test_patience_ends(monkeypatch):
-    monkeypatch.setattr(interrupts, "PATIENCE", 0.05)
+    monkeypatch.setattr(interrupts, "ANSWER_WITHIN", 0.05)
     with interrupts.heard():
         interrupts.wait(True)
         signal.raise_signal(signal.SIGINT)

@@ -11,9 +11,9 @@ import numpy as np
 from davis_exp.data.sequences import VideoSequence
 from davis_exp.utils.errors import BadInput
 
-KEPT_BYTES = 2**29  # but no more than this of large ones
+BYTES_HELD = 2**29  # but no more than this of large ones
 FEWEST = 4
-KEPT = 24  # decoded frames held: more than reading ahead and a motion's neighbour ever go back
+FRAMES_HELD = 24  # decoded frames held: more than reading ahead and a motion's neighbour ever go back
 
 
 class Film(VideoSequence):
@@ -80,7 +80,7 @@ class Film(VideoSequence):
                 )
             self._kept[self._next] = picture
             self._next += 1
-            if len(self._kept) > max(FEWEST, min(KEPT, KEPT_BYTES // picture.nbytes)):
+            if len(self._kept) > max(FEWEST, min(FRAMES_HELD, BYTES_HELD // picture.nbytes)):
                 self._kept.popitem(last=False)
         return self._kept[i]
 
