@@ -1,6 +1,5 @@
 """One model in several engines, side by side: time, memory, size of the file, score."""
 
-import os
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from davis_exp.data.sequences import VideoSequence
 from davis_exp.data.sources import open_source
 from davis_exp.data.sources.generated import GeneratedSource
 from davis_exp.data.sources.video import open_input
-from davis_exp.experiment import checkpoints
+from davis_exp.experiment import build, checkpoints
 from davis_exp.experiment.exporting import Exporter, first, score
 from davis_exp.experiment.prediction import Output, Predictor, same_pixels
 from davis_exp.results.video import VideoWriter
@@ -105,7 +104,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def _predictor(file: str | Path, allow: Collection[str], name: str, row: dict[str, Any]) -> Predictor:
     predictor = Predictor(file, device="cpu", allow=allow)
     if name == "compiled":
-        predictor.model.compile()
+        build.compile_quietly(predictor.model)
         try:
             _call(predictor.model, _size_seen(predictor))
         except Exception as error:  # no compiler of C++, most often
@@ -160,26 +159,24 @@ def _video(path: Path, sequence: VideoSequence, frames: int) -> Path:
     return path
 
 
+# A process begins with the peak of the one that started it: a small one stands between.
+PEAK = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code != 0)
+"""
+
+
 def _memory(file: Path, clip: Path, out: Path, allow: Collection[str]) -> float | None:
     """The peak, in MB, of a process that predicts the video; None where it does not end well."""
     allowed = [word for name in allow for word in ("--allow", name)]
-    command = [
-        sys.executable,
-        "-m",
-        "davis_exp",
-        "predict",
-        str(file),
-        str(clip),
-        "-o",
-        str(out),
-        "--overwrite",
-    ]
-    with subprocess.Popen(
-        [*command, *allowed], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_maxrss / 1024 if process.returncode == 0 else None
+    predict = [sys.executable, "-m", "davis_exp", "predict", str(file), str(clip), "-o", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", PEAK, *predict, "--overwrite", *allowed], capture_output=True, text=True
+    )
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return int(done.stdout) / unit if done.returncode == 0 else None
 
 
 def _size(file: Path) -> float:

@@ -179,6 +179,12 @@ def build_data(cfg: DictConfig, motion: "MotionSource | None" = None) -> "ClipDa
     return ClipDataModule(source, augmentation, Loading(**loading), seed=cfg.seed, motion=motion)
 
 
+def compile_quietly(model: "nn.Module") -> None:
+    """Have PyTorch compile the model at its first call, in place."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # there may be no CUDA
+    model.compile()
+
+
 def build_task(
     cfg: DictConfig, model: "nn.Module", motion: "MotionSource | None" = None
 ) -> "SegmentationTask":
@@ -188,7 +194,7 @@ def build_task(
     task = plain(cfg.task)
     del task["store_features"]  # the data's affair: build_features
     if task.pop("compile", False):
-        model.compile()
+        compile_quietly(model)
     config.check_call(SegmentationTask, task, "task", given=("model", "inference", "motion"))
     return SegmentationTask(
         model,
