@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from davis_exp import config
-from davis_exp.config.instantiate import plain
+from davis_exp.config.instantiate import plain, refusing
 from davis_exp.experiment import build, checkpoints
 from davis_exp.experiment.evaluate import evaluate
 from davis_exp.experiment.experiment import Experiment
@@ -54,6 +54,9 @@ def run(cfg: DictConfig, output: Path) -> int:
     task, trainer, data = run.task, run.trainer, run.data  # what is refused is refused before data is read
     data.setup("fit")
     run.note_data("train")
+    if task.teacher is not None:
+        with refusing("teacher"):
+            task.teacher.check(data.val_sequences)
     if kept is not None:
         checkpoints.fill(run.model, kept)  # refuses another model's weights; Lightning loads it again
     else:

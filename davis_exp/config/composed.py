@@ -55,7 +55,7 @@ ROOT_KEYS: dict[str, Any] = {
     "budget.aims": dict[str, float] | None,
     **{f"budget.{name}": float | None for name in LIMITED if name != "limit"},
     **dict.fromkeys(
-        ["model", "encoder", "temporal", "decoder", "flow", "loss", "optimizer", "scheduler"], Any
+        ["model", "encoder", "temporal", "decoder", "flow", "loss", "teacher", "optimizer", "scheduler"], Any
     ),
     **dict.fromkeys(["data", "augmentation", "trainer", "callbacks", "logger", "task", "inference"], Any),
 }
@@ -95,10 +95,16 @@ def groups(conf: Path, config_name: str) -> dict[str, tuple[str | None, list[str
 def check_whole(cfg: "DictConfig | Mapping[str, Any]", config_name: str) -> None:
     """Check that a config composed from `config_name` has all keys that it came with. Raises BadInput for one taken out.
 
-    What may be none is not missed (flow, logger, callbacks), nor are the parts of a model that is one whole.
+    What may be none is not missed (flow, teacher, logger, callbacks), nor are the parts of a model that is one whole.
     """
     whole = not (cfg.get("model") or {"_partial_": True}).get("_partial_")
-    spared = {"flow", "logger", "callbacks", *(("encoder", "temporal", "decoder") if whole else ())}
+    spared = {
+        "flow",
+        "teacher",
+        "logger",
+        "callbacks",
+        *(("encoder", "temporal", "decoder") if whole else ()),
+    }
     needed = _own_keys(conf_dir(), config_name) if config_name != "budget" else COUNTED
     for key in sorted(needed - cfg.keys() - spared):
         _, options = groups(conf_dir(), config_name).get(key, (None, []))

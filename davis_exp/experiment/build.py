@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from davis_exp.data.flow import MotionSource
     from davis_exp.inference import Inference
     from davis_exp.training.task import SegmentationTask
+    from davis_exp.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +187,10 @@ def compile_quietly(model: "nn.Module") -> None:
 
 
 def build_task(
-    cfg: DictConfig, model: "nn.Module", motion: "MotionSource | None" = None
+    cfg: DictConfig,
+    model: "nn.Module",
+    motion: "MotionSource | None" = None,
+    teacher: "Teacher | None" = None,
 ) -> "SegmentationTask":
     """The LightningModule around `model`, ready to train."""
     from davis_exp.training.task import SegmentationTask
@@ -195,10 +199,11 @@ def build_task(
     del task["store_features"]  # the data's affair: build_features
     if task.pop("compile", False):
         compile_quietly(model)
-    config.check_call(SegmentationTask, task, "task", given=("model", "inference", "motion"))
+    config.check_call(SegmentationTask, task, "task", given=("model", "teacher", "inference", "motion"))
     return SegmentationTask(
         model,
         loss=make(cfg.loss, "loss"),
+        teacher=teacher,
         optimizer=make(cfg.optimizer, "optimizer"),
         scheduler=make(cfg.scheduler, "scheduler"),
         inference=inference(cfg),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from davis_exp import budget, config
+from davis_exp.config.instantiate import plain, refusing
 from davis_exp.data import digest
 from davis_exp.experiment import build, checkpoints
 from davis_exp.experiment.trainer import build_trainer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from davis_exp.data.datamodule import ClipDataModule
     from davis_exp.data.flow import MotionSource
     from davis_exp.training.task import SegmentationTask
+    from davis_exp.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +109,7 @@ class Experiment:
     def task(self) -> "SegmentationTask":
         """The LightningModule around the model; of a checkpoint's model, only to test it."""
         if self.checkpoint is None:
-            return build.build_task(self.cfg, self.model, self.motion)
+            return build.build_task(self.cfg, self.model, self.motion, self._teacher())
         from davis_exp.training.task import SegmentationTask
 
         return SegmentationTask(
@@ -116,6 +118,21 @@ class Experiment:
             motion=self.motion,
             channels_last=self.model_cfg.task.channels_last,  # another layout, another rounding
         )
+
+    def _teacher(self) -> "Teacher | None":
+        """The trained model that is learnt from, of a checkpoint. Raises BadInput for one that cannot be."""
+        if not self.cfg.get("teacher"):
+            return None
+        from davis_exp.training.teacher import Teacher
+
+        settings = plain(self.cfg.teacher)
+        path = settings.pop("checkpoint", None)
+        config.check_call(Teacher, settings, "teacher", given=("model", "trained_on"))
+        with refusing("teacher"):
+            read = checkpoints.read(path, self.cfg.allow)
+            if "exported" in read:
+                raise ValueError("runs in another engine; give the checkpoint that it came from")
+            return Teacher(checkpoints.restore(read), read.get("clips", {}).get("trained", ()), **settings)
 
     @cached_property
     def callbacks(self) -> "dict[str, pl.Callback]":

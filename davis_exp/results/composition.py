@@ -13,6 +13,7 @@ GROUPS = (
     "temporal",
     "decoder",
     "loss",
+    "teacher",
     "optimizer",
     "scheduler",
     "data",

@@ -22,6 +22,7 @@ from davis_exp.metrics.protocols import THRESHOLD
 from davis_exp.metrics.statistics import average
 from davis_exp.models import memory_format
 from davis_exp.training import position
+from davis_exp.training.teacher import Teacher
 from davis_exp.utils import distributed, written
 from davis_exp.utils.errors import BadInput
 
@@ -38,6 +39,7 @@ class SegmentationTask(pl.LightningModule):
         loss: called with (Prediction, masks (B,T,1,H,W), frames (B,T,3,H,W) in [0, 1]), floats → scalar.
         optimizer: called with parameter groups → Optimizer.
         scheduler: called with (optimizer, total_steps=…) → LRScheduler, stepped every optimizer step.
+        teacher: a trained model whose answers are learnt beside the masks.
         motion: where motion pictures of whole sequences come from, for a model that needs them.
         inference: how sequences are read and windows are laid.
         encoder_lr_factor: the encoder's learning rate as a fraction of the optimizer's.
@@ -56,6 +58,7 @@ class SegmentationTask(pl.LightningModule):
         model: nn.Module,
         *,
         loss: nn.Module | None = None,
+        teacher: Teacher | None = None,
         optimizer: Callable[[Iterable], Optimizer] | None = None,
         scheduler: Callable[..., Any] | None = None,
         inference: Inference,
@@ -72,6 +75,7 @@ class SegmentationTask(pl.LightningModule):
         if channels_last:
             memory_format.channels_last(model)
         self.loss = loss
+        self.teacher = teacher
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.inference = inference
@@ -100,14 +104,18 @@ class SegmentationTask(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         masks = batch["masks"].float()
+        frames = motion = None
         if "features" in batch:
-            frames = None
             features = [level.to(self.dtype) for level in batch["features"]]
             prediction, _ = self.model.decode(features, (masks.shape[1], *masks.shape[3:]))  # type: ignore[operator]
         else:
             frames = batch["frames"].float().div_(255)
             motion = batch["motion"].float().div_(255) if "motion" in batch else None
             prediction, _ = self.model(frames, motion)
+        taught = None
+        if self.teacher is not None:
+            with refusing("teacher"):
+                taught = self.teacher.loss(prediction, frames, motion)
         if "annotated" in batch and not batch["annotated"].all():
             there = batch["annotated"]
             # one clip of all frames that have a mask: a loss is a mean over frames
@@ -118,6 +126,8 @@ class SegmentationTask(pl.LightningModule):
             loss = self.loss(prediction, masks, frames)
         except ValueError as error:
             raise BadInput(f"loss: {error}") from error
+        if self.teacher is not None and taught is not None:
+            loss = (1 - self.teacher.weight) * loss + self.teacher.weight * taught
         self._loss = loss.detach()
         return loss
 
