@@ -3,6 +3,7 @@
 from davis_exp.config.checks import check_call, check_types
 from davis_exp.config.composed import (
     COSTS,
+    LATER,
     LIMITED,
     NOT_IN_DIGEST,
     ROOT_KEYS,
@@ -16,6 +17,7 @@ from davis_exp.config.composed import (
 
 __all__ = [
     "COSTS",
+    "LATER",
     "LIMITED",
     "NOT_IN_DIGEST",
     "ROOT_KEYS",

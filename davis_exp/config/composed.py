@@ -21,6 +21,14 @@ NOT_IN_DIGEST = (
     *("*.enable_progress_bar", "*.enable_model_summary", "*.log_every_n_steps"),
 )
 
+# Keys that came later → what means that a run computes what it did before there were any: `digest` leaves them out then.
+LATER: dict[str, Any] = {
+    "inference.carry": 0.0,
+    "inference.track": False,
+    "inference.track_share": 0.4,
+    "teacher": {},
+}
+
 # Modules that stored configs and digests name as they were called when runs were first kept → where they are now.
 MOVED = {
     "davis_exp.schedules.": "davis_exp.training.schedules.",
@@ -164,6 +172,7 @@ def digest(cfg: "DictConfig | Mapping[str, Any]") -> str:
             str(name): kept(value, dotted[name])
             for name, value in node.items()
             if not any(fnmatch.fnmatchcase(dotted[name], pattern) for pattern in NOT_IN_DIGEST)
+            and not (dotted[name] in LATER and (value or LATER[dotted[name]]) == LATER[dotted[name]])
         }
 
     text = json.dumps(kept(container, ""), sort_keys=True, separators=(",", ":"), default=str)

@@ -64,7 +64,8 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Change]
     """Where two resolved configs (plain containers) differ in what they compute: dotted key → (old, new)."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
     keys = list(dict.fromkeys([*before, *after]))
-    pairs = {key: (before.get(key, ABSENT), after.get(key, ABSENT)) for key in keys}
+    unsaid = {key: config.LATER.get(key, ABSENT) for key in keys}  # a run may be older than a key
+    pairs = {key: (before.get(key, unsaid[key]), after.get(key, unsaid[key])) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and not _within(key, FREE)}
 
 

@@ -177,6 +177,22 @@ def test_a_run_of_before_a_module_moved_is_known_by_its_digest() -> None:
     assert config.moved("my_package.schedules.poly") == "my_package.schedules.poly"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "before"),
+    [
+        ((), "31d427669bbc"),
+        (("experiment=zoo_mobile",), "0830b56720ba"),
+        (("experiment=mobile",), "546d16a27c28"),
+    ],
+)
+def test_keys_that_came_later_leave_the_digests_of_former_runs(compose, overrides, before) -> None:
+    now = compose(*overrides)
+    assert config.digest(now).startswith(before)
+    for change in ("inference.carry=0.5", "inference.track=mass", "teacher=checkpoint"):
+        own = (*overrides, change, *(["teacher.checkpoint=x"] if change.startswith("teacher") else []))
+        assert config.digest(compose(*own)) != config.digest(now)
+
+
 def test_a_checkouts_conf_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "davis_exp"
     for conf in (package / "conf", tmp_path / "conf"):

@@ -110,3 +110,13 @@ def test_a_key_of_its_own_for_what_is_allowed() -> None:
         "+resume_allow=[x]",
         "seed=1",
     ]
+
+
+def test_a_run_from_before_there_was_a_key_is_gone_on_with() -> None:
+    before = {"seed": 0, "inference": {"size": None}}
+    now = {"seed": 0, "inference": {"size": None, "carry": 0.0, "track": False}, "teacher": {}}
+    assert resuming.accepted(before, now, []) == {}
+    with pytest.raises(BadInput, match=r"inference\.carry 0\.0 → 0\.5"):
+        resuming.accepted(before, now | {"inference": {"size": None, "carry": 0.5}}, [])
+    with pytest.raises(BadInput, match=r"teacher\.checkpoint"):
+        resuming.accepted(before, now | {"teacher": {"checkpoint": "x"}}, [])

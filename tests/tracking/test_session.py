@@ -24,7 +24,10 @@ def test_a_run_holds_the_config_the_cost_the_metrics_and_the_score(server, job, 
     assert (run.entity, run.project, run.name, run.state) == ("tester", "p", "runs/job0", "finished")
     assert run.groups == {"jobType": "train", "groupName": "g", "tags": ["a", "b"]}
     composed = OmegaConf.to_container(compose("logger=wandb", *overrides), resolve=True)
-    assert run.values["cfg"] == composed | {"flow": None}  # which is empty, and would be missing
+    assert run.values["cfg"] == composed | {
+        "flow": None,
+        "teacher": None,
+    }  # which are empty, and would be missing
     ours = run.values["davis_exp"]
     assert (ours["revision"], ours["seed"], ours["digest"]) == ("abc", 3, "d1")
     losses = {row["trainer/global_step"]: row["train/loss"] for row in run.history if "train/loss" in row}
