@@ -60,8 +60,10 @@ class Exporter:
 
         package("onnx", "onnxscript", "onnxruntime")
         model = checkpoints.restore(checkpoint).eval()
-        if not isinstance(model, exportable.Model):
+        if isinstance(model, ExportedSegmenter):
             raise BadInput("this is an exported model; give the checkpoint it came from")
+        if not isinstance(model, exportable.Model):
+            raise BadInput("only a model that is composed of parts, or one of Keras', can be exported")
         self.model: exportable.Model = model
         cfg = OmegaConf.create(checkpoint["config"])
         self.how, self.motion = build.inference(cfg), build.build_motion(cfg)

@@ -114,8 +114,10 @@ class SegmentationTask(pl.LightningModule):
             prediction, _ = self.model(frames, motion)
         taught = None
         if self.teacher is not None:
-            with refusing("teacher"):
+            try:
                 taught = self.teacher.loss(prediction, frames, motion)
+            except ValueError as error:
+                raise BadInput(f"teacher: {error}") from error
         if "annotated" in batch and not batch["annotated"].all():
             there = batch["annotated"]
             # one clip of all frames that have a mask: a loss is a mean over frames
