@@ -1,6 +1,7 @@
 """The LightningModule: how a segmenter learns, is validated by sequence, and hands its masks on."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from davis_exp.metrics.measures import SELECTED, VALIDATION
 from davis_exp.metrics.protocols import THRESHOLD
 from davis_exp.metrics.statistics import average
 from davis_exp.models import memory_format
-from davis_exp.training import position
+from davis_exp.training import cpu, position
 from davis_exp.training.teacher import Teacher
 from davis_exp.utils import distributed, written
 from davis_exp.utils.errors import BadInput
@@ -93,6 +94,8 @@ class SegmentationTask(pl.LightningModule):
     # ---- training -----------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
+        if self.device.type == "cpu":
+            cpu.keep_memory()
         self._step = self.trainer.global_step  # of a training that is gone on with
         self._unseen = []
 
@@ -105,13 +108,14 @@ class SegmentationTask(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         masks = batch["masks"].float()
         frames = motion = None
-        if "features" in batch:
-            features = [level.to(self.dtype) for level in batch["features"]]
-            prediction, _ = self.model.decode(features, (masks.shape[1], *masks.shape[3:]))  # type: ignore[operator]
-        else:
-            frames = batch["frames"].float().div_(255)
-            motion = batch["motion"].float().div_(255) if "motion" in batch else None
-            prediction, _ = self.model(frames, motion)
+        with cpu.FastDepthwise() if self.device.type == "cpu" else nullcontext():
+            if "features" in batch:
+                features = [level.to(self.dtype) for level in batch["features"]]
+                prediction, _ = self.model.decode(features, (masks.shape[1], *masks.shape[3:]))  # type: ignore[operator]
+            else:
+                frames = batch["frames"].float().div_(255)
+                motion = batch["motion"].float().div_(255) if "motion" in batch else None
+                prediction, _ = self.model(frames, motion)
         taught = None
         if self.teacher is not None:
             try:
