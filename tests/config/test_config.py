@@ -181,7 +181,7 @@ def test_a_run_of_before_a_module_moved_is_known_by_its_digest() -> None:
     ("overrides", "before"),
     [
         ((), "31d427669bbc"),
-        (("experiment=zoo_mobile",), "0830b56720ba"),
+        (("experiment=zoo_best",), "6dc1e11e3f65"),
         (("experiment=mobile",), "546d16a27c28"),
     ],
 )
