@@ -55,7 +55,8 @@ def join(encoder: Any, temporal: str, decoder: str) -> VideoSegmenter:
 def suits(strides: tuple[int, ...], decoder: str) -> bool:
     """Whether a decoder ought to take levels at these strides; "pixel" takes any."""
     pyramid = strides[0] in (2, 4) and all(b == 2 * a for a, b in itertools.pairwise(strides))
-    return decoder == "pixel" or (pyramid and strides[-1] == 32)
+    fine = decoder != "fpn_fine" or len(strides) > 4
+    return decoder == "pixel" or (pyramid and strides[-1] == 32 and fine)
 
 
 @pytest.mark.parametrize("path", [p for g in GROUPS for p in sorted((CONF / g).glob("*.yaml"))], ids=str)

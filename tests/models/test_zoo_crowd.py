@@ -7,7 +7,8 @@ import pytest
 from davis_exp import cli
 
 # Contest score, measured: (nobody else, up to three bystanders). The aim with bystanders is 0.8.
-TODAY = {"zoo_mobile": (0.641, 0.431), "zoo_best": (0.668, 0.420)}
+# zoo_best was never shown a crowd.
+TODAY = {"zoo_mobile": (0.882, 0.865), "zoo_best": (0.668, 0.420)}
 NEAR = 0.02  # another processor rounds otherwise
 
 
