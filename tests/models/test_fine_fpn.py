@@ -13,7 +13,8 @@ LEVELS = Levels((4, 6, 8, 10, 12, 14), (1, 2, 4, 8, 16, 32))
 
 def features(levels: Levels = LEVELS, frames: int = 2) -> list[torch.Tensor]:
     return [
-        torch.rand(1, frames, c, 64 // s, 96 // s) for c, s in zip(levels.channels, levels.strides, strict=True)
+        torch.rand(1, frames, c, 64 // s, 96 // s)
+        for c, s in zip(levels.channels, levels.strides, strict=True)
     ]
 
 
@@ -58,7 +59,9 @@ def test_the_finest_level_matters():
 
 
 def test_levels_with_nothing_finer_are_refused():
-    with pytest.raises(ValueError, match=r"^FineFPN needs a level finer than four others \(encoder.finest=2\)"):
+    with pytest.raises(
+        ValueError, match=r"^FineFPN needs a level finer than four others \(encoder.finest=2\)"
+    ):
         FineFPN(inputs=Levels((8,) * 4, (4, 8, 16, 32)))
     with pytest.raises(ValueError, match="at least 4 levels"):
         FineFPN(inputs=Levels((8,) * 3, (4, 8, 16)))
