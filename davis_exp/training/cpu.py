@@ -49,7 +49,8 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    depthwise = 1 < groups == input.shape[1] == weight.shape[0] if input.ndim == 4 else False
+    # one with a bias would round twice, and those before a batch norm have none
+    depthwise = bias is None and 1 < groups == input.shape[1] == weight.shape[0] if input.ndim == 4 else False
     if (
         depthwise
         and input.device.type == "cpu"
@@ -62,8 +63,7 @@ def _conv2d(
         slow = max(down, across) > 1 or max(kernel) >= LARGE_KERNEL
         if half and slow and above < kernel[0] and beside < kernel[1]:
             weight = weight.to(torch.bfloat16, memory_format=torch.channels_last)
-            answer = _Depthwise.apply(input.to(torch.bfloat16), weight, (down, across), (above, beside))
-            return answer if bias is None else answer + bias.to(torch.bfloat16)[:, None, None]
+            return _Depthwise.apply(input.to(torch.bfloat16), weight, (down, across), (above, beside))
     return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
 
 

@@ -1,4 +1,4 @@
-"""A Panoptic FPN whose answer is finer than a quarter of the frame: thin and small objects are lost at that size."""
+"""A Panoptic FPN whose answer is finer than a quarter of the frame."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
