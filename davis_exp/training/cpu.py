@@ -26,6 +26,11 @@ def keep_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, -1)
 
 
+def has_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16 (by AVX-512 or AMX, or on ARM); else a step in it takes many times as long."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 class FastDepthwise(TorchFunctionMode):
     """Depthwise convolutions in bfloat16 on the CPU learn several times faster; what they answer is unchanged.
 

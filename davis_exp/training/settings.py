@@ -1,15 +1,20 @@
 """What a config asks of Lightning: in Lightning's own terms, or refused by the key before a batch is spent on it."""
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, LearningRateFinder, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from davis_exp.training import cpu
 from davis_exp.training.callbacks.checkpoint import LOGGED, RunCheckpoint
 from davis_exp.utils.errors import BadInput, CannotWrite, brief
+
+log = logging.getLogger(__name__)
 
 LIBRARIES = ("davis_exp", "pytorch_lightning")
 
@@ -23,7 +28,8 @@ def translated(trainer: Mapping[str, Any]) -> dict[str, Any]:
     """The `trainer` node as Lightning is given it.
 
     `overfit_batches` would have Lightning replace the sampler; ours gives out an epoch's first batches again and again
-    by itself (`ClipSampler.same`), and what is left to ask for is how many. Raises BadInput for what Lightning divides by.
+    by itself (`ClipSampler.same`), and what is left to ask for is how many. On a CPU that has no bfloat16 precision is
+    float32, and a warning says so. Raises BadInput for what Lightning divides by.
     """
     node = dict(trainer)
     for key in ("val_check_interval", "check_val_every_n_epoch", "accumulate_grad_batches"):
@@ -32,7 +38,20 @@ def translated(trainer: Mapping[str, Any]) -> dict[str, Any]:
     if overfits(node):
         few = node.pop("overfit_batches")
         node |= {"limit_train_batches": few, "limit_val_batches": few}
+    if str(node.get("precision")).endswith("-mixed") and _on_cpu(node) and not cpu.has_bfloat16():
+        log.warning(
+            "trainer.precision=%s: this CPU has no bfloat16, in which a step would take many times as long; float32 it is",
+            node["precision"],
+        )
+        node["precision"] = "32-true"
     return node
+
+
+def _on_cpu(trainer: Mapping[str, Any]) -> bool:
+    """Whether Lightning will train on the CPU."""
+    which = trainer.get("accelerator", "auto")
+    others = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return which == "cpu" or (which == "auto" and not others)
 
 
 def check_monitors(callbacks: Mapping[str, pl.Callback], validated: bool) -> None:

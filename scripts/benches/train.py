@@ -28,8 +28,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
 from davis_exp.config import conf_dir
+from davis_exp.config.instantiate import plain
 from davis_exp.experiment import build
 from davis_exp.experiment.trainer import build_trainer
+from davis_exp.training import settings
 
 WARM = 2  # steps
 CUDA = torch.cuda.is_available()  # asking takes a tenth of a millisecond
@@ -96,7 +98,8 @@ class Experiment:
         )
         schedule = task.scheduler(optimizer, total_steps=self.steps)
         watch = Stopwatch()
-        dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.cfg.trainer.precision)
+        precision = settings.translated(plain(self.cfg.trainer)).get("precision")  # this machine's
+        dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
         mixed = torch.autocast(self.device.type, dtype, enabled=dtype is not None)
         scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
         for batch in self.batches:

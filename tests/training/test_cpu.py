@@ -109,17 +109,19 @@ def test_a_whole_encoder_learns_as_without(counted):
     net = timm.create_model("tf_efficientnet_lite0", features_only=True, exportable=True).eval()
     x = torch.rand(2, 3, 64, 96)
 
-    def learnt(fast: bool) -> dict[str, Tensor]:
+    def learnt(fast: bool, half: bool = True) -> dict[str, Tensor]:
         net.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16), Counted() if fast else nullcontext():
+        mode = Counted() if fast else nullcontext()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), mode:
             loss = sum(F.mse_loss(level.float(), torch.ones_like(level).float()) for level in net(x))
         loss.backward()
         return {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
 
-    usual, ours = learnt(False), learnt(True)
+    exact, usual, ours = learnt(False, half=False), learnt(False), learnt(True)
     assert counted.taken > 5
-    for name, gradient in usual.items():
-        assert F.cosine_similarity(gradient.flatten(), ours[name].flatten(), dim=0) > 0.99, name
+    for name, gradient in exact.items():  # how far bfloat16 itself is off differs from processor to processor
+        near, other = (F.cosine_similarity(gradient.ravel(), g[name].ravel(), dim=0) for g in (ours, usual))
+        assert near > min(0.99, other - 0.01), name
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")

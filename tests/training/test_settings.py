@@ -12,6 +12,7 @@ import torch
 
 from davis_exp.commands import train
 from davis_exp.data.clips import ClipDataset
+from davis_exp.training import settings
 from davis_exp.training.task import SegmentationTask
 from davis_exp.utils import interrupts
 from davis_exp.utils.errors import BadInput
@@ -239,3 +240,29 @@ def test_without_callbacks_the_last_weights_are_tested(run, folder) -> None:
     drawn, validated, _ = run("run", "~callbacks", "resume=none")
     assert (len(drawn), validated) == (36, [6, 12, 18])
     assert (folder / "run/results/paths.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("asked", "has", "given"),
+    [
+        ({"accelerator": "cpu", "precision": "bf16-mixed"}, False, "32-true"),
+        ({"accelerator": "cpu", "precision": "16-mixed"}, False, "32-true"),  # which Lightning makes bfloat16
+        ({"accelerator": "cpu", "precision": "bf16-mixed"}, True, "bf16-mixed"),
+        ({"accelerator": "gpu", "precision": "bf16-mixed"}, False, "bf16-mixed"),
+        ({"accelerator": "cpu", "precision": 32}, False, 32),
+    ],
+)
+def test_bfloat16_is_float32_where_a_cpu_has_none_and_that_is_said(monkeypatch, caplog, asked, has, given):
+    monkeypatch.setattr(settings.cpu, "has_bfloat16", lambda: has)
+    assert settings.translated(asked)["precision"] == given
+    assert ("this CPU has no bfloat16" in caplog.text) == (given != asked["precision"])
+    assert asked["precision"] != "32-true"  # the config stays what it is
+
+
+def test_where_training_goes_by_itself_to_the_cpu_it_counts_as_one(monkeypatch):
+    monkeypatch.setattr(settings.cpu, "has_bfloat16", lambda: False)
+    asked = {"accelerator": "auto", "precision": "bf16-mixed"}
+    for cuda, given in ((False, "32-true"), (True, "bf16-mixed")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        assert settings.translated(asked)["precision"] == given
