@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 
 from davis_exp import config
 from davis_exp.config.instantiate import plain, refusing
-from davis_exp.experiment import build, checkpoints
+from davis_exp.data.split import check_unseen
+from davis_exp.experiment import build, checkpoints, starting
 from davis_exp.experiment.evaluate import evaluate
 from davis_exp.experiment.experiment import Experiment
 from davis_exp.launch import resuming
@@ -54,14 +55,17 @@ def run(cfg: DictConfig, output: Path) -> int:
     task, trainer, data = run.task, run.trainer, run.data  # what is refused is refused before data is read
     data.setup("fit")
     run.note_data("train")
-    if task.teacher is not None:
-        with refusing("teacher"):
-            task.teacher.check(data.val_sequences)
     if kept is not None:
+        task.learnt_from = frozenset(kept.get("clips", {}).get("trained", ()))
         checkpoints.fill(run.model, kept)  # refuses another model's weights; Lightning loads it again
     else:
+        before = starting.learnt_from(cfg)
+        for key, clips in before.items():
+            with refusing(key):
+                check_unseen(clips, data.val_sequences)
+        task.learnt_from = frozenset().union(*before.values())
         with distributed.one_first():
-            build.load_weights(run.model)
+            starting.begin(run.model, cfg)
     if distributed.is_main():
         forget_after(output, kept["global_step"] if kept is not None else 0)
     data.features = build.build_features(cfg, run.model, data.loading.size)

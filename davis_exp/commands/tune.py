@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from davis_exp import config
 from davis_exp.config.instantiate import plain
-from davis_exp.experiment import build
+from davis_exp.experiment import build, starting
 from davis_exp.experiment.experiment import Experiment
 from davis_exp.utils import given
 from davis_exp.utils.errors import BadInput
@@ -59,7 +59,7 @@ def _ready(run: Experiment) -> tuple[Any, Any, Any]:
     pl.seed_everything(run.cfg.seed, workers=True, verbose=False)
     task, trainer, data = run.task, run.trainer, run.data
     data.setup("fit")
-    build.load_weights(run.model)
+    starting.begin(run.model, run.cfg)
     data.features = build.build_features(run.cfg, run.model, data.loading.size)
     return trainer, task, data
 

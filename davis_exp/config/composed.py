@@ -27,6 +27,7 @@ LATER: dict[str, Any] = {
     "inference.track": False,
     "inference.track_share": 0.4,
     "teacher": {},
+    "weights": None,
 }
 
 # Modules that stored configs and digests name as they were called when runs were first kept → where they are now.
@@ -53,6 +54,7 @@ ROOT_KEYS: dict[str, Any] = {
     "seed": int,
     "resume": str | None,
     "resume_allow": list[str],
+    "weights": str | None,
     "checkpoint": str,
     "allow": list[str],
     "budget.name": str,
@@ -103,7 +105,7 @@ def groups(conf: Path, config_name: str) -> dict[str, tuple[str | None, list[str
 def check_whole(cfg: "DictConfig | Mapping[str, Any]", config_name: str) -> None:
     """Check that a config composed from `config_name` has all keys that it came with. Raises BadInput for one taken out.
 
-    What may be none is not missed (flow, teacher, logger, callbacks), nor are the parts of a model that is one whole.
+    What may be none is not missed (flow, teacher, logger, callbacks, weights), nor the parts of a model that is one whole.
     """
     whole = not (cfg.get("model") or {"_partial_": True}).get("_partial_")
     spared = {
@@ -111,6 +113,7 @@ def check_whole(cfg: "DictConfig | Mapping[str, Any]", config_name: str) -> None
         "teacher",
         "logger",
         "callbacks",
+        "weights",
         *(("encoder", "temporal", "decoder") if whole else ()),
     }
     needed = _own_keys(conf_dir(), config_name) if config_name != "budget" else COUNTED

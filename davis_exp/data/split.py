@@ -1,12 +1,14 @@
 """Who is trained on and who is held out, and how often each is drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from davis_exp.data.sequences import Part, VideoSequence
 from davis_exp.utils.errors import BadInput
+
+NAMED = 3  # clips that a refusal lists
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,17 @@ class TrainedOn:
 
     trained: frozenset[str]
     held_out: frozenset[str]
+
+
+def check_unseen(learnt_from: Collection[str], held_out: Sequence[VideoSequence]) -> None:
+    """Raises ValueError where clips that are held out were learnt from before: they would be no measure any more."""
+    known = [sequence.name for sequence in held_out if sequence.identity in learnt_from]
+    if known:
+        names = ", ".join(known[:NAMED]) + (", …" if len(known) > NAMED else "")
+        raise ValueError(
+            f"it was trained on {len(known)} of the {len(held_out)} clips that are held out ({names}), which would "
+            "then say nothing of others; choose one trained with the same hold-out, or data.holdout=0"
+        )
 
 
 def split_holdout(

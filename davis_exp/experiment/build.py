@@ -63,16 +63,17 @@ def build_motion(cfg: DictConfig) -> "MotionSource | None":
 
 
 def build(cfg: DictConfig) -> "nn.Module":
-    """The composed model with its pretrained weights, as a training begins with it.
+    """The composed model with the weights that a training begins with.
 
     Called with frames (B, T, 3, H, W) in [0, 1] (and motion pictures alike, where it needs them), it returns
     (Prediction, state). Raises OverBudget, and BadInput for what cannot be built.
     """
     from davis_exp import budget
+    from davis_exp.experiment import starting
 
     budget.guard(cost(cfg), budget.Limits.of(cfg.budget))
     model = build_model(cfg)
-    load_weights(model)
+    starting.begin(model, cfg)
     return model
 
 

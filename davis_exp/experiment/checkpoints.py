@@ -229,17 +229,23 @@ def restore(checkpoint: dict[str, Any]) -> "nn.Module":
     return model
 
 
-def fill(model: "nn.Module", checkpoint: dict[str, Any], assign: bool = False) -> None:
-    """Puts a checkpoint's weights into a model, as copies or (`assign`) themselves. Raises BadInput if they do not fit."""
+def fill(
+    model: "nn.Module",
+    checkpoint: dict[str, Any],
+    assign: bool = False,
+    refusal: str = "checkpoint: its weights do not fit its model",
+) -> None:
+    """Puts a checkpoint's weights into a model, as copies or (`assign`) themselves.
+
+    Raises BadInput, which begins with `refusal`, if they do not fit.
+    """
     prefix = "model."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     own = model.state_dict()
     for name in [*own, *state]:
         if name not in state or name not in own or state[name].shape != own[name].shape:
             mine, theirs = (list(where[name].shape) if name in where else "nothing" for where in (own, state))
-            raise BadInput(
-                f"checkpoint: its weights do not fit its model: {quoted(name)} is {theirs} there and {mine} here"
-            )
+            raise BadInput(f"{refusal}: {quoted(name)} is {theirs} there and {mine} here")
     if assign:
         state = {name: value.to(own[name].dtype) for name, value in state.items()}
     model.load_state_dict(state, assign=assign)

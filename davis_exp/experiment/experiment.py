@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from davis_exp import budget, config
 from davis_exp.config.instantiate import plain, refusing
 from davis_exp.data import digest
-from davis_exp.experiment import build, checkpoints
+from davis_exp.experiment import build, checkpoints, starting
 from davis_exp.experiment.trainer import build_trainer
 from davis_exp.results.composition import composition, cost_table
 from davis_exp.runs import config as stored
@@ -127,12 +127,9 @@ class Experiment:
 
         settings = plain(self.cfg.teacher)
         path = settings.pop("checkpoint", None)
-        config.check_call(Teacher, settings, "teacher", given=("model", "trained_on"))
+        config.check_call(Teacher, settings, "teacher", given=("model",))
         with refusing("teacher"):
-            read = checkpoints.read(path, self.cfg.allow)
-            if "exported" in read:
-                raise ValueError("runs in another engine; give the checkpoint that it came from")
-            return Teacher(checkpoints.restore(read), read.get("clips", {}).get("trained", ()), **settings)
+            return Teacher(checkpoints.restore(starting.trained(self.cfg, "teacher", path)), **settings)
 
     @cached_property
     def callbacks(self) -> "dict[str, pl.Callback]":

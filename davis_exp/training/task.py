@@ -77,6 +77,7 @@ class SegmentationTask(pl.LightningModule):
             memory_format.channels_last(model)
         self.loss = loss
         self.teacher = teacher
+        self.learnt_from: frozenset[str] = frozenset()  # clips that were trained on before, or by the teacher
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.inference = inference
@@ -249,5 +250,7 @@ class SegmentationTask(pl.LightningModule):
             position.settle(checkpoint, int(batches))
         data = getattr(self.trainer, "datamodule", None)
         if data is not None:
-            clips = {"trained": data.train_sequences, "held_out": data.val_sequences}
-            checkpoint["clips"] = {role: [s.identity for s in sequences] for role, sequences in clips.items()}
+            seen = [s.identity for s in data.train_sequences]
+            earlier = sorted(self.learnt_from - set(seen))
+            held_out = [s.identity for s in data.val_sequences]
+            checkpoint["clips"] = {"trained": [*seen, *earlier], "held_out": held_out}

@@ -1,15 +1,10 @@
 """A trained model whose answers another learns beside the masks."""
 
-from collections.abc import Collection, Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from davis_exp.data.sequences import VideoSequence
 from davis_exp.models.segmenter import Prediction
-
-NAMED = 3  # clips that a refusal lists
 
 
 class Teacher:
@@ -19,28 +14,17 @@ class Teacher:
 
     Args:
         model: a trained Segmenter, which learns nothing here.
-        trained_on: the clips that it learnt from, by their identities.
         weight: of its answers beside the masks, above 0 and at most 1.
 
     Raises:
         ValueError: a weight outside of this.
     """
 
-    def __init__(self, model: nn.Module, trained_on: Collection[str] = (), weight: float = 0.5) -> None:
+    def __init__(self, model: nn.Module, weight: float = 0.5) -> None:
         if not 0 < weight <= 1:
             raise ValueError(f"weight must be above 0 and at most 1, got {weight}")
         self.model = model.eval().requires_grad_(False)
-        self.trained_on, self.weight = frozenset(trained_on), weight
-
-    def check(self, held_out: Sequence[VideoSequence]) -> None:
-        """Raises ValueError where the teacher knows clips that are held out: they would be no measure any more."""
-        known = [sequence.name for sequence in held_out if sequence.identity in self.trained_on]
-        if known:
-            names = ", ".join(known[:NAMED]) + (", …" if len(known) > NAMED else "")
-            raise ValueError(
-                f"it was trained on {len(known)} of the {len(held_out)} clips that are held out ({names}), which would "
-                "then say nothing of others; choose one trained with the same hold-out, or data.holdout=0"
-            )
+        self.weight = weight
 
     def loss(self, prediction: Prediction, frames: Tensor | None, motion: Tensor | None) -> Tensor:
         """Cross-entropy of logits (B, T, 1, H, W) with the teacher's probabilities on the same clip, mean over pixels.
