@@ -39,7 +39,7 @@ def run(cfg: DictConfig, output: Path) -> int:
             )
     find = _learning_rate if "lowest" in settings else _batch_size
     # As long as it takes, and nothing beside it.
-    steps = {"max_steps": 10**6, "max_epochs": -1, "max_time": None, "limit_val_batches": 0}
+    steps = {"max_steps": 10**6, "max_epochs": -1, "max_time": None, "limit_val_batches": 0, "debug": False}
     trainer = {"trainer": {**plain(cfg.trainer), **steps, "overfit_batches": 0.0, "limit_train_batches": 1.0}}
     trainer["trainer"].update(
         val_check_interval=1.0, check_val_every_n_epoch=10**6, accumulate_grad_batches=1

@@ -1,6 +1,7 @@
 """What a training begins with: a trained model's weights, or pretrained ones of its parts, and what these have seen."""
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from davis_exp.models import zoo
 from davis_exp.models.encoders.weights import is_trained_here
 from davis_exp.utils.errors import BadInput
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -21,6 +24,7 @@ def begin(model: "nn.Module", cfg: DictConfig) -> None:
     if cfg.get("weights"):
         refusal = f"weights: {cfg.weights} is of other parts than this model (those of encoders alone: encoder.weights)"
         checkpoints.fill(model, trained(cfg, "weights", cfg.weights), refusal=refusal)
+        log.info("begins with the weights of %s", cfg.weights)
     else:
         build.load_weights(model)
 

@@ -16,6 +16,15 @@ from davis_exp.utils.errors import BadInput, CannotWrite, brief
 
 log = logging.getLogger(__name__)
 
+DEBUG = {  # two steps of everything
+    "max_epochs": 1,
+    "max_steps": 2,
+    "limit_train_batches": 2,
+    "limit_val_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "val_check_interval": 1.0,
+    "log_every_n_steps": 1,
+}
 LIBRARIES = ("davis_exp", "pytorch_lightning")
 
 
@@ -28,10 +37,13 @@ def translated(trainer: Mapping[str, Any]) -> dict[str, Any]:
     """The `trainer` node as Lightning is given it.
 
     `overfit_batches` would have Lightning replace the sampler; ours gives out an epoch's first batches again and again
-    by itself (`ClipSampler.same`), and what is left to ask for is how many. On a CPU that has no bfloat16 precision is
-    float32, and a warning says so. Raises BadInput for what Lightning divides by.
+    by itself (`ClipSampler.same`), and what is left to ask for is how many. `debug` is two steps, whatever else is asked
+    for, since experiments have lengths of their own. On a CPU that has no bfloat16 precision is float32, and a warning says
+    so. Raises BadInput for what Lightning divides by.
     """
     node = dict(trainer)
+    if node.pop("debug", False):
+        node |= DEBUG
     for key in ("val_check_interval", "check_val_every_n_epoch", "accumulate_grad_batches"):
         if isinstance(value := node.get(key), int | float) and value <= 0:
             raise BadInput(f"trainer.{key}: must be above 0, got {value}")

@@ -266,3 +266,12 @@ def test_where_training_goes_by_itself_to_the_cpu_it_counts_as_one(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
         assert settings.translated(asked)["precision"] == given
+
+
+@pytest.mark.parametrize("experiment", ["zoo_best", "zoo_mobile"])
+def test_a_look_whether_it_runs_is_short_whatever_an_experiment_says(compose, experiment):
+    cfg = compose(f"experiment={experiment}", "trainer=debug")
+    node = settings.translated(cfg.trainer)
+    assert "debug" not in node
+    assert (node["max_steps"], node["max_epochs"], node["check_val_every_n_epoch"]) == (2, 1, 1)
+    assert settings.translated(compose(f"experiment={experiment}").trainer)["max_steps"] > 2
