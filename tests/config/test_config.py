@@ -181,7 +181,7 @@ def test_a_run_of_before_a_module_moved_is_known_by_its_digest() -> None:
     ("overrides", "before"),
     [
         ((), "31d427669bbc"),
-        (("experiment=zoo_best",), "6dc1e11e3f65"),
+        (("experiment=hfan_lite",), "787e86f34930"),
         (("experiment=mobile",), "546d16a27c28"),
     ],
 )

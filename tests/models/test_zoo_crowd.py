@@ -7,8 +7,7 @@ import pytest
 from davis_exp import cli
 
 # Contest score, measured: (nobody else, up to three bystanders). The aim with bystanders is 0.8.
-# zoo_best was never shown a crowd.
-TODAY = {"zoo_mobile": (0.882, 0.865), "zoo_best": (0.668, 0.420)}
+TODAY = {"zoo_mobile": (0.884, 0.866), "zoo_best": (0.668, 0.891)}
 NEAR = 0.02  # another processor rounds otherwise
 
 
