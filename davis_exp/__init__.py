@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from davis_exp.utils.version import __version__
 
 if TYPE_CHECKING:
-    from davis_exp.experiment.build import build
     from davis_exp.experiment.prediction import Predictor, load
+    from davis_exp.experiment.starting import build
     from davis_exp.launch.hydra import compose
     from davis_exp.models.segmenter import VideoSegmenter
     from davis_exp.results.scored import score
@@ -38,7 +38,7 @@ _FROM = {
     "OverBudget": "utils.errors",
     "Predictor": "experiment.prediction",
     "VideoSegmenter": "models.segmenter",
-    "build": "experiment.build",
+    "build": "experiment.starting",
     "compose": "launch.hydra",
     "load": "experiment.prediction",
     "score": "results.scored",

@@ -62,21 +62,6 @@ def build_motion(cfg: DictConfig) -> "MotionSource | None":
     return flow if isinstance(flow, MotionSource) else None
 
 
-def build(cfg: DictConfig) -> "nn.Module":
-    """The composed model with the weights that a training begins with.
-
-    Called with frames (B, T, 3, H, W) in [0, 1] (and motion pictures alike, where it needs them), it returns
-    (Prediction, state). Raises OverBudget, and BadInput for what cannot be built.
-    """
-    from davis_exp import budget
-    from davis_exp.experiment import starting
-
-    budget.guard(cost(cfg), budget.Limits.of(cfg.budget))
-    model = build_model(cfg)
-    starting.begin(model, cfg)
-    return model
-
-
 def load_weights(model: "nn.Module") -> None:
     """Pretrained weights, where the model has some to load. Raises BadInput if they cannot be had."""
     if hasattr(model, "load_weights"):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from davis_exp import budget
 from davis_exp.config.instantiate import plain, refusing
-from davis_exp.experiment import build, checkpoints
+from davis_exp.experiment import checkpoints
+from davis_exp.experiment.build import build_model, cost, load_weights
 from davis_exp.models import zoo
 from davis_exp.models.encoders.weights import is_trained_here
 from davis_exp.utils.errors import BadInput
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def build(cfg: DictConfig) -> "nn.Module":
+    """The composed model with the weights that a training begins with.
+
+    Called with frames (B, T, 3, H, W) in [0, 1] (and motion pictures alike, where it needs them), it returns
+    (Prediction, state). Raises OverBudget, and BadInput for what cannot be built.
+    """
+    budget.guard(cost(cfg), budget.Limits.of(cfg.budget))
+    model = build_model(cfg)
+    begin(model, cfg)
+    return model
+
+
 def begin(model: "nn.Module", cfg: DictConfig) -> None:
     """Gives `model` the weights of the checkpoint at `weights`, or else its parts' pretrained ones. Raises BadInput."""
     if cfg.get("weights"):
@@ -26,7 +40,7 @@ def begin(model: "nn.Module", cfg: DictConfig) -> None:
         checkpoints.fill(model, trained(cfg, "weights", cfg.weights), refusal=refusal)
         log.info("begins with the weights of %s", cfg.weights)
     else:
-        build.load_weights(model)
+        load_weights(model)
 
 
 def trained(cfg: DictConfig, key: str, path: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from davis_exp.cli import main
 from davis_exp.data.sources import open_source
-from davis_exp.experiment import build, checkpoints
+from davis_exp.experiment import build, checkpoints, starting
 from davis_exp.utils.errors import BadInput, OverBudget
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -159,7 +159,7 @@ def test_the_contest_s_keras_starter_costs_what_its_torch_starter_does_and_train
 def test_over_the_budget_by_moving_statistics_alone_says_which_count_binds(compose):
     cfg = compose("encoder=keras", "decoder=pixel", "budget.limit=2250000")
     with pytest.raises(OverBudget, match="by Keras' count, with 34,112 moving statistics"):
-        build.build(cfg)
+        starting.build(cfg)
 
 
 @pytest.mark.parametrize("option", ["encoder=keras", "model=keras", "experiment=contest_starter_keras"])

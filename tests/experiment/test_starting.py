@@ -7,7 +7,7 @@ import torch
 
 from davis_exp import cli
 from davis_exp.data.split import check_unseen
-from davis_exp.experiment import build, starting
+from davis_exp.experiment import starting
 from davis_exp.utils.errors import BadInput
 
 TINY = (
@@ -99,7 +99,7 @@ def test_an_encoder_that_has_seen_a_clip_says_so(compose):
     cfg = compose("encoder=efficientnet_lite0", "encoder.weights=zoo/none")
     assert starting.learnt_from(cfg) == {}  # which loading it refuses
     with pytest.raises(BadInput, match=r"encoder\.weights=zoo/none: cannot load them"):
-        build.build(cfg)
+        starting.build(cfg)
 
 
 def test_the_clips_are_named():
@@ -114,7 +114,7 @@ def test_the_clips_are_named():
 def test_a_built_model_has_the_weights_asked_for(compose):
     from davis_exp.models import zoo
 
-    model = build.build(compose("experiment=zoo_mobile", "weights=zoo/zoo_mobile"))
+    model = starting.build(compose("experiment=zoo_mobile", "weights=zoo/zoo_mobile"))
     state, _ = zoo.read(zoo.find("zoo/zoo_mobile"))
     own = model.state_dict()
     assert own.keys() == state.keys()
