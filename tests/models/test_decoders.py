@@ -39,7 +39,8 @@ def test_same_logits_as_smp(part, whole, name: str, options: dict) -> None:
         images = (frames[0] - encoder.mean) / encoder.std
         expected = reference.segmentation_head[0](reference.decoder(reference.encoder(images)))
         logits = decoder(encoder(frames), (2, 64, 96)).logits
-    torch.testing.assert_close(logits[0], expected)
+    # the same operators on tensors laid out otherwise: how they round differs from processor to processor
+    torch.testing.assert_close(logits[0], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("part", [ours.UnetPlusPlus, ours.Linknet])
