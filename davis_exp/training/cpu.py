@@ -27,7 +27,7 @@ def keep_memory() -> None:
 
 
 def has_bfloat16() -> bool:
-    """Whether this CPU computes in bfloat16, as oneDNN says (on x86: AVX-512 or AMX); else a step in it takes many times as long."""
+    """Whether this CPU computes in bfloat16, as oneDNN says; else a step in it takes many times as long."""
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
