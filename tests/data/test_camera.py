@@ -44,7 +44,21 @@ def test_without_a_fit_the_median_is_taken_off():
     left = camera.residual(noise + 5)
     np.testing.assert_allclose(left, noise + 5 - np.median(noise + 5, axis=(1, 2), keepdims=True), atol=1e-5)
     for shape in ((2, 1, 1), (2, 2, 3), (2, 1, 50)):
-        assert not camera.residual(np.full(shape, 3, np.float32)).any()
+        for fit in ("frame", "border"):
+            assert not camera.residual(np.full(shape, 3, np.float32), fit).any()
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_an_object_that_fills_the_frame_is_not_taken_for_the_background(name, monkeypatch):
+    """More than half of the frame moves with the object; a fit to all of it takes that for the camera."""
+    monkeypatch.setattr(f"{__name__}.OBJECT", (slice(12, 78), slice(20, 140)))
+    flow, background = seen(CAMERAS[name], own=(9, 4)), np.ones((HEIGHT, WIDTH), bool)
+    background[OBJECT] = False
+    assert background.mean() < 0.5
+    ours, whole = camera.residual(flow, "border"), camera.residual(flow)
+    assert np.abs(ours[:, background]).max() < 0.05
+    np.testing.assert_allclose(ours[:, *OBJECT].mean((1, 2)), (9, 4), atol=0.05)
+    assert np.abs(whole[:, background]).mean() > 3
 
 
 def test_one_wild_vector_makes_nothing_pale():
@@ -71,16 +85,20 @@ def test_a_percentile_keeps_the_order_of_speeds():
 def test_an_unknown_clip_is_refused():
     with pytest.raises(BadInput, match=r"flow\.clip must be median or percentile, got 'mean'"):
         camera.StabilisedFlow(clip="mean")
+    with pytest.raises(BadInput, match=r"flow\.fit must be frame or border, got 'middle'"):
+        camera.StabilisedFlow(fit="middle")
     with pytest.raises(BadInput, match=r"flow\.direction"):
         camera.StabilisedFlow(direction="up")
 
 
-@pytest.mark.parametrize("clip", ["median", "percentile"])
-def test_mirrored_and_enlarged_flow_leaves_mirrored_and_enlarged_motion(clip):
+@pytest.mark.parametrize(
+    ("clip", "fit"), [("median", "frame"), ("percentile", "frame"), ("percentile", "border")]
+)
+def test_mirrored_and_enlarged_flow_leaves_mirrored_and_enlarged_motion(clip, fit):
     """Training mirrors and enlarges what is left; a mirrored or larger frame must leave the same."""
 
     def left(flow):
-        return camera.clipped(camera.residual(flow), clip)
+        return camera.clipped(camera.residual(flow, fit), clip)
 
     flow = seen(CAMERAS["tilts"], own=(4, 2))
     np.testing.assert_allclose(left(flow_geometry.flip(flow)), flow_geometry.flip(left(flow)), atol=0.05)
@@ -99,7 +117,11 @@ def test_what_is_kept_is_shared_with_dis_and_what_is_made_of_it_is_not(davis_roo
     np.testing.assert_array_equal(stabilised.vectors(sequence, 3), camera.clipped(camera.residual(flow)))
     assert sorted(tmp_path.rglob("*.*")) == files
     other = camera.StabilisedFlow(cache=str(tmp_path), clip="percentile")
-    assert len({repr(motion.identity(sequence, 3)) for motion in (plain, stabilised, other)}) == 3
+    border = camera.StabilisedFlow(cache=str(tmp_path), fit="border")
+    np.testing.assert_array_equal(
+        border.vectors(sequence, 3), camera.clipped(camera.residual(flow, "border"))
+    )
+    assert len({repr(motion.identity(sequence, 3)) for motion in (plain, stabilised, other, border)}) == 4
 
 
 def test_own_motion_ranks_object_pixels_better_than_speed_does(davis_root):
@@ -109,8 +131,11 @@ def test_own_motion_ranks_object_pixels_better_than_speed_does(davis_root):
         if sequence.name in ("bear", "swing"):
             flow = source.vectors(sequence, 20)
             mask = sequence.mask(20)[::2, ::2][: flow.shape[1], : flow.shape[2]] > 0
-            raw, own = (_auc(np.hypot(*field), mask) for field in (flow, camera.residual(flow)))
-            assert own > 0.9 > 0.6 > raw
+            raw = _auc(np.hypot(*flow), mask)
+            own, by_border = (
+                _auc(np.hypot(*camera.residual(flow, fit)), mask) for fit in ("frame", "border")
+            )
+            assert by_border > own - 0.01 > 0.89 > 0.6 > raw
 
 
 def _auc(value: np.ndarray, mask: np.ndarray) -> float:
