@@ -89,6 +89,11 @@ def _read(path: Path) -> Any:
     import torch
 
     if not path.exists():
+        last = path.with_name("last.ckpt")
+        if path.name == "best.ckpt" and last.is_file():
+            raise BadInput(
+                f"checkpoint: no file {given.shown(path)}; as nothing was validated, give {given.shown(last)}"
+            )
         raise BadInput(f"checkpoint: no file {given.shown(path)}; give {BEST}{_shipped()}")
     with given.open_file(path) as file:
         if str(path).endswith(KERAS):

@@ -23,6 +23,13 @@ def test_checkpoints_of_others_are_refused(tmp_path):
         checkpoints.read(tmp_path / "other.ckpt")
 
 
+def test_a_run_that_validated_nothing_names_the_checkpoint_that_it_has(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    with pytest.raises(BadInput, match=r"no file .*best\.ckpt; as nothing was validated, give .*last\.ckpt$"):
+        checkpoints.read(tmp_path)
+
+
 def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path):
     class Evil:
         def __reduce__(self):
