@@ -62,11 +62,7 @@ class StabilisedFlow(DisFlow):
 
     def identity(self, sequence: VideoSequence, i: int) -> object:
         same = super().identity(sequence, i)
-        return (
-            None
-            if same is None
-            else ("stabilised", FORMAT, self.clip, *([self.fit] if self.fit != "frame" else []), same)
-        )
+        return None if same is None else ("stabilised", FORMAT, self.clip, self.fit, same)
 
 
 def residual(flow: np.ndarray, fit: Fit = "frame") -> np.ndarray:
