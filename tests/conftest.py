@@ -32,6 +32,13 @@ if find_spec(
 REPO = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests may take half an hour each, where they name no time of their own: some processors are much slower."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1800))
+
+
 @pytest.fixture(autouse=True)
 def logging_as_it_was():
     """A command that a test runs in this process sets up logging: to a stderr that is closed when the test ends."""
