@@ -25,6 +25,7 @@ NOT_IN_DIGEST = (
 LATER: dict[str, Any] = {
     "flow.fit": "frame",
     "inference.carry": 0.0,
+    "inference.consensus": 0.0,
     "inference.track": False,
     "inference.track_share": 0.4,
     "teacher": {},

@@ -28,7 +28,19 @@ LARGEST = {"data": 2.0**32}  # of a number among a part's arguments, by group: a
 USUAL = 2.0**16  # a width, a depth, a number of rounds
 
 INFERENCE = dict.fromkeys(
-    ("size", "window", "stride", "flip", "scales", "select_motion", "carry", "track", "track_share"), Any
+    (
+        "size",
+        "window",
+        "stride",
+        "flip",
+        "scales",
+        "select_motion",
+        "consensus",
+        "carry",
+        "track",
+        "track_share",
+    ),
+    Any,
 )
 SIDE, PIXELS = 2**13, 2**24  # of what a model is to see, at most
 WINDOW, SCALES, SCALE = 2**10, 16, 8.0
@@ -204,7 +216,7 @@ def _check_settings(stored: dict[str, Any], name: str) -> None:
     for where, key in ((how, "flip"), (how, "select_motion"), (stored["task"], "channels_last")):
         if not isinstance(where.get(key, False), bool):
             refuse(key, where[key], "true or false")
-    for key in ("carry", "track_share"):
+    for key in ("consensus", "carry", "track_share"):
         if key in how and not given.number(how[key], 0, 1):
             refuse(f"inference.{key}", how[key], "a number from 0 to 1")
     if (track := how.get("track", False)) is not False and track not in ("mass", "motion"):

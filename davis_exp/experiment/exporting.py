@@ -76,13 +76,21 @@ class Exporter:
             },
             **(told or {}),
         }
+        features = getattr(self.model, "features_stride", 0) if self.how.consensus else 0
+        if self.how.consensus and not features:
+            raise BadInput("inference.consensus: this model gives no features of its frames; leave it out")
         step, stride = exportable.strides(self.model)
         try:
             shapes = exportable.state_shapes(self.model) if self.model.context is None else []
             self.form = Form(
-                self.model.context, self.model.needs_motion, step, stride, tuple(map(tuple, shapes))
+                self.model.context,
+                self.model.needs_motion,
+                step,
+                stride,
+                tuple(map(tuple, shapes)),
+                features=features,
             )
-            self.program = exportable.traced(self.model, self.how.window)
+            self.program = exportable.traced(self.model, self.how.window, features > 0)
             self._graph = onnx_file.graph(self.program, self.form)
         except ValueError as error:
             raise BadInput(f"this model cannot be exported: {brief(error)}") from error

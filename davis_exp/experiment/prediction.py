@@ -22,7 +22,7 @@ from davis_exp.utils.errors import BadInput, quoted
 from davis_exp.utils.progress import progress_bar
 
 FRAMES_WAITING = 8  # frames that wait to be drawn and encoded
-LEAST = 4  # frames kept where masks come only after all have been read
+LEAST = 4  # frames kept where masks come long after they have been read
 GRAIN = 32  # sides of what the model sees are multiples of this: the coarsest stride of most encoders
 
 
@@ -121,7 +121,7 @@ class Predictor:
 
         shape = shape or _shown(sequence)[0]  # what is round shall look round to the model
         how = replace(self.how, size=self.size or same_pixels(self.how.size, shape))
-        cache = _FrameCache(sequence, LEAST if how.track else None)
+        cache = _FrameCache(sequence, LEAST if how.track or how.consensus else None)
         for i, confidence in predict(self.model, cache, how, self.device, self.motion):
             yield cache.take(i), confidence
 

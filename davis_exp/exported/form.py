@@ -16,9 +16,10 @@ LARGEST = 2**16  # of a number in it
 
 @dataclass(frozen=True)
 class Form:
-    """How a graph is called: frames, motion where it needs any, and the state before → logits, and the state after.
+    """How a graph is called: frames, motion where it needs any, the state before → logits, features, the state after.
 
-    Frames and motion are (1, T, 3, H, W) float32 in [0, 1], logits (1, T, 1, H, W): before the sigmoid.
+    Frames and motion are (1, T, 3, H, W) float32 in [0, 1], logits (1, T, 1, H, W): before the sigmoid. Features
+    (1, T, C, H/features, W/features) are given where `inference.consensus` asks for them.
 
     Attributes:
         context: as a segmenter's; None: it takes one frame at a time, with state.
@@ -26,6 +27,7 @@ class Form:
         step, stride: frames of a clip and sides of a frame are multiples of these.
         state: the shape of each tensor of the state, all zero before the first frame; sides as "height/8".
         precision: of its weights (fp16), or of what it computes with too (int8).
+        features: pixels, the stride of its features; 0: it gives none.
     """
 
     context: Context
@@ -34,6 +36,7 @@ class Form:
     stride: int
     state: tuple[tuple[int | str, ...], ...] = ()
     precision: str = "fp32"
+    features: int = 0
 
     @classmethod
     def of(cls, stored: Any, name: str) -> "Form":
@@ -58,7 +61,10 @@ class Form:
             "stride": whole,
             "state": lambda value: isinstance(value, list) and len(value) <= 64 and all(map(shape, value)),
             "precision": lambda value: value in PRECISIONS,
+            "features": lambda value: whole(value, 0),
         }
+        if isinstance(stored, dict):
+            stored = {"features": 0, **stored}  # which came later
         if not isinstance(stored, dict) or stored.keys() != checks.keys():
             raise BadInput(
                 f"{name}: does not say how its graph is called; only what davis-exp wrote can be used"
@@ -92,7 +98,7 @@ class Form:
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the graph's outputs, in order."""
-        return ("logits", *self._states("next_state"))
+        return ("logits", *(["features"] if self.features else []), *self._states("next_state"))
 
     def _states(self, name: str) -> list[str]:
         return [f"{name}_{i}" for i in range(len(self.state))]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from davis_exp.exported.form import Form
-from davis_exp.models.segmenter import Context, Prediction, Size, State, pad, round_up
+from davis_exp.models.segmenter import Context, Features, Prediction, Size, State, pad, round_up
 from davis_exp.utils.errors import BadInput
 
 Engine = Callable[[list[np.ndarray]], list[np.ndarray]]
@@ -43,18 +43,28 @@ class ExportedSegmenter(nn.Module):
         if state is None:
             state = tuple(torch.zeros(shape) for shape in self.form.state_shapes(*size[1:]))
         clips = [clip for clip in (frames, motion) if clip is not None]
-        answers = []
+        answers, features = [], []
         for start in range(0, t, step):
             parts = [pad(clip[:, start : start + step].cpu(), size) for clip in clips]
             logits, *after = self._run([*parts, *state], size)
-            answers.append(logits.numpy()[:, :step, :, :h, :w])
-            state = tuple(after)
+            answers.append(logits[:, :step, :, :h, :w])
+            if stride := self.form.features:
+                features.append(after.pop(0)[:, :step, :, : -(-h // stride), : -(-w // stride)])
+            state = tuple(map(torch.from_numpy, after))
         # By NumPy: PyTorch's threads would wait awake for more, and take the cores from the engine's.
-        return Prediction(torch.from_numpy(np.concatenate(answers, 1)).to(frames.device)), state
+        found, *seen = (
+            torch.from_numpy(np.concatenate(parts, 1)).to(frames.device)
+            for parts in (answers, features)
+            if parts
+        )
+        return Prediction(found, features=Features(seen[0], self.form.features) if seen else None), state
 
-    def _run(self, inputs: list[Tensor], size: Size) -> list[Tensor]:
+    def _run(self, inputs: list[Tensor], size: Size) -> list[np.ndarray]:
         outputs = self._engine([np.ascontiguousarray(tensor.numpy()) for tensor in inputs])
         wanted = [(1, size[0], 1, *size[1:]), *self.form.state_shapes(*size[1:])]
+        if stride := self.form.features:
+            channels = outputs[1].shape[2:3]
+            wanted.insert(1, (1, size[0], *channels, size[1] // stride, size[2] // stride))
         if [output.shape for output in outputs] != wanted:
             raise BadInput(f"{self.name}: its graph answers in other shapes than a model's; export it again")
-        return [torch.from_numpy(output) for output in outputs]
+        return outputs

@@ -6,15 +6,16 @@ from collections.abc import Generator, Iterator
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from davis_exp.data.flow import MotionSource
 from davis_exp.data.sequences import VideoSequence
 from davis_exp.inference.carry import carried
+from davis_exp.inference.consensus import agreed
 from davis_exp.inference.frames import Frames
 from davis_exp.inference.settings import Inference
 from davis_exp.inference.track import tracked
-from davis_exp.inference.views import Views
+from davis_exp.inference.views import Answer, Views
 from davis_exp.utils.errors import BadInput
 
 
@@ -38,7 +39,11 @@ def predict(
     frames = Frames(sequence, how, motion if model.needs_motion else None, device)
     try:
         answers = _stream(views, frames) if model.context is None else _windows(views, frames, how)
-        probabilities: Iterator[np.ndarray] = (answer.cpu().numpy() for answer in answers)  # (h, w)
+        probabilities: Iterator[np.ndarray]  # (h, w)
+        if how.consensus:
+            probabilities = agreed(answers, how.consensus)
+        else:
+            probabilities = (answer.probability.cpu().numpy() for answer in answers)
         if getattr(model, "own_threads", False):
             probabilities = _by_one_thread(probabilities)
         if how.carry:
@@ -75,30 +80,35 @@ def spans(length: int, window: int, stride: int) -> list[tuple[int, int]]:
     return [(start, start + window) for start in starts]
 
 
-def _stream(views: Views, frames: Frames) -> Iterator[Tensor]:
+def _stream(views: Views, frames: Frames) -> Iterator[Answer]:
     for t in range(len(frames)):
-        yield views(frames.clip(t, t + 1))[0]
+        yield _at(views(frames.clip(t, t + 1)), 0)
 
 
-def _windows(views: Views, frames: Frames, how: Inference) -> Iterator[Tensor]:
+def _windows(views: Views, frames: Frames, how: Inference) -> Iterator[Answer]:
     n = len(frames)
     if views.model.context == (0, 0):  # frames do not see each other: chunks, no overlap
         laid = [(start, min(start + how.window, n)) for start in range(0, n, how.window)]
     else:
         laid = spans(n, how.window, how.stride)
-    pending: deque[tuple[Tensor, int]] = (
-        deque()
-    )  # of each frame not yet given out: sum of probabilities, how many
+    pending: deque[tuple[Answer, int]] = deque()  # of each frame not yet given out: sums, of how many
     given = 0
     for k, (start, stop) in enumerate(laid):
-        for slot, probability in enumerate(views(frames.clip(start, stop)), start=start - given):
+        answer = views(frames.clip(start, stop))
+        for t in range(stop - start):
+            slot, own = start - given + t, _at(answer, t)
             if slot == len(pending):
-                pending.append((probability, 1))
+                pending.append((own, 1))
             else:
                 total, count = pending[slot]
-                pending[slot] = (total + probability, count + 1)
+                pending[slot] = (total._replace(probability=total.probability + own.probability), count + 1)
         whole = laid[k + 1][0] if k + 1 < len(laid) else n  # no later window sees a frame before this one
         for _ in range(whole - given):
             total, count = pending.popleft()
-            yield total / count
+            yield total._replace(probability=total.probability / count)
         given = whole
+
+
+def _at(answer: Answer, t: int) -> Answer:
+    features = None if answer.features is None else answer.features[t]
+    return answer._replace(probability=answer.probability[t], features=features)

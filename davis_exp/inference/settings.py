@@ -19,6 +19,8 @@ class Inference:
         scales: average over these multiples of `size`.
         select_motion: run the model with its motion and with the frames as their own motion, and keep the more
             confident answer of each frame (Cho et al., TMO, WACV 2023).
+        consensus: the weight, 0 … 1, at which the probability of each pixel is drawn towards that of the pixels most like
+            it, by the encoder's features, in eight of the frames around; 0 asks none.
         carry: the weight, 0 … 1, at which the probabilities of the frames before and after are averaged with a frame's
             own, carried along optical flow; 0 carries none.
         track: follow what the masks show over the whole sequence, and drop what has little `mass`, or little `motion`
@@ -32,6 +34,7 @@ class Inference:
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     select_motion: bool = False
+    consensus: float = 0.0
     carry: float = 0.0
     track: Literal[False] | Weight = False
     track_share: float = 0.4
@@ -49,7 +52,11 @@ class Inference:
             raise BadInput(
                 f"inference.scales: needs one scale or more, each above 0, got {list(self.scales)}"
             )
-        for name, value in (("carry", self.carry), ("track_share", self.track_share)):
+        for name, value in (
+            ("consensus", self.consensus),
+            ("carry", self.carry),
+            ("track_share", self.track_share),
+        ):
             if not 0 <= value <= 1:
                 raise BadInput(f"inference.{name}: must lie in 0 … 1, got {value}")
         if self.track is not False and self.track not in get_args(Weight):

@@ -1,6 +1,7 @@
 """A model asked about the same frames in several ways: mirrored, at several scales, with and without motion."""
 
 from itertools import product
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +9,18 @@ from torch import Tensor, nn
 
 from davis_exp.inference.frames import Clip
 from davis_exp.inference.settings import Inference
+from davis_exp.models.segmenter import Features
+from davis_exp.utils.errors import BadInput
 
 CERTAIN = 0.1  # TMO: probabilities below this speak of a confident background
+
+
+class Answer(NamedTuple):
+    """Probabilities (…, h, w), and the features (…, C, rows, columns) of what they are of, one for `stride` pixels."""
+
+    probability: Tensor
+    features: Tensor | None = None
+    stride: float = 1.0
 
 
 class Views:
@@ -20,23 +31,38 @@ class Views:
         self._views = list(
             product(how.scales, (False, True)[: 1 + how.flip], (False, True)[: 1 + how.select_motion])
         )
+        self._features = how.consensus > 0
         self._states: list[tuple[Tensor, ...] | None] = [None] * len(self._views)
 
     @torch.inference_mode()
-    def __call__(self, clip: Clip) -> Tensor:
-        """Probabilities (T, h, w) of the next clip."""
+    def __call__(self, clip: Clip) -> Answer:
+        """The answer (T, …) to the next clip; with features, those of the first view, where they are asked for.
+
+        Raises BadInput where they are, and the model gives none.
+        """
         answers: dict[bool, list[Tensor]] = {}
+        seen: Features | None = None
         for k, (scale, mirrored, still) in enumerate(self._views):
             frames, motion = self._see(clip, scale, mirrored, still)
             prediction, state = self.model(frames, motion, self._states[k])
             if self.model.context is None:
                 self._states[k] = state
+            if k == 0 and self._features:
+                seen = prediction.features
             probability = prediction.logits[0].float().sigmoid()  # (T, 1, h', w')
             if mirrored:
                 probability = probability.flip(-1)
             answers.setdefault(still, []).append(_resized(probability, clip.frames.shape[-2:])[:, 0])
         means = [torch.stack(same).mean(0) for same in answers.values()]
-        return means[0] if len(means) == 1 else more_confident(*means)
+        probability = means[0] if len(means) == 1 else more_confident(*means)
+        if not self._features:
+            return Answer(probability)
+        if seen is None:
+            raise BadInput(
+                "inference.consensus: this model gives no features of its frames; leave it out, or if it is an exported "
+                "one, export it again with inference.consensus=…"
+            )
+        return Answer(probability, seen.values[0], seen.stride / self._views[0][0])
 
     @staticmethod
     def _see(clip: Clip, scale: float, mirrored: bool, still: bool) -> tuple[Tensor, Tensor | None]:

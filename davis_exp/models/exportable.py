@@ -20,17 +20,18 @@ LONGEST = 4096  # frames of a clip
 
 
 class Graph(nn.Module):
-    """A segmenter that answers with tensors alone: logits (1, T, 1, H, W), then the state after the last frame."""
+    """A segmenter that answers with tensors alone: logits (1, T, 1, H, W), features if asked, the state after the clip."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, features: bool = False) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.features = model, features
 
     def forward(
         self, frames: Tensor, motion: Tensor | None = None, state: State | None = None
     ) -> tuple[Tensor, ...]:
         prediction, after = self.model(frames, motion, state)
-        return (prediction.logits, *after)
+        features = [prediction.features.values] if self.features else []
+        return (prediction.logits, *features, *after)
 
 
 def strides(model: Model) -> tuple[int, int]:
@@ -77,12 +78,13 @@ def state_shapes(model: Model) -> list[list[int | str]]:
     return shapes
 
 
-def traced(model: Model, length: int) -> torch.export.ExportedProgram:
+def traced(model: Model, length: int, features: bool = False) -> torch.export.ExportedProgram:
     """The model as a program, for frames of any size: one at a time, or where it sees windows, clips of any length.
 
     Args:
         model: in evaluation mode; left as it is.
         length: frames of the clip that it is traced with.
+        features: whether it shall give its features too.
 
     Raises:
         ValueError: it cannot be had so; says why.
@@ -106,7 +108,9 @@ def traced(model: Model, length: int) -> torch.export.ExportedProgram:
     }
     with _quietly():
         try:
-            return torch.export.export(Graph(ready), (frames, motion, state or None), dynamic_shapes=shapes)
+            return torch.export.export(
+                Graph(ready, features), (frames, motion, state or None), dynamic_shapes=shapes
+            )
         except Exception as error:  # of many kinds, with pages of text
             reason = str(error).strip().splitlines()
             raise ValueError(

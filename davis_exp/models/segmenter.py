@@ -4,7 +4,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch.nn.functional as F
@@ -21,16 +21,29 @@ Size = tuple[int, int, int]
 """(T, H, W)."""
 
 
+DESCRIBED = 16  # pixels: the stride of a prediction's features, or near it
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an encoder makes of frames: `values` (B, T, C, rows, columns), each for `stride` pixels either way."""
+
+    values: Tensor
+    stride: int
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """What a segmenter answers: `logits` (B, T, 1, H, W), and those of any auxiliary heads by name."""
+    """What a segmenter answers: `logits` (B, T, 1, H, W), those of any auxiliary heads by name, and its `features`."""
 
     logits: Tensor
     aux: dict[str, Tensor] = field(default_factory=dict)
+    features: Features | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Prediction":
         """The same prediction with `change` applied to every logit map."""
-        return Prediction(change(self.logits), {name: change(logits) for name, logits in self.aux.items()})
+        aux = {name: change(logits) for name, logits in self.aux.items()}
+        return replace(self, logits=change(self.logits), aux=aux)
 
 
 class Encoder(Protocol):
@@ -134,6 +147,11 @@ class VideoSegmenter(nn.Module):
         return self._levels
 
     @property
+    def features_stride(self) -> int:
+        """Of the level of its encoder that a prediction's `features` are: that nearest to `DESCRIBED`."""
+        return min(self._levels.strides, key=lambda stride: (abs(stride - DESCRIBED), stride))
+
+    @property
     def needs_motion(self) -> bool:
         """Whether `forward` must be given motion."""
         return self.encoder.needs_motion and self.flow is None
@@ -188,10 +206,19 @@ class VideoSegmenter(nn.Module):
         """Features of frames of `size` (T, H, W) → (logits (B, T, 1, H, W), the state after them)."""
         if state is None:
             state = self.temporal.initial_state(features)
+        own = self._described(features, size)
         features, state = self.temporal(features, state)
         padded = self.padded(size)
-        prediction = self.decoder(features, padded)
-        return prediction.map(lambda logits: _resize_and_crop(logits, size, padded)), state
+        prediction = self.decoder(features, padded).map(lambda logits: _resize_and_crop(logits, size, padded))
+        return replace(prediction, features=own), state
+
+    def _described(self, features: list[Tensor], size: Size) -> Features:
+        """The encoder's level of `features_stride`, one for each frame, without cells that see nothing of the frames."""
+        (t, h, w), stride = size, self.features_stride
+        k = self._levels.strides.index(stride)
+        step = self._levels.temporal_strides[k]
+        values = features[k] if step == 1 else features[k].repeat_interleave(step, 1)
+        return Features(values[:, :t, :, : -(-h // stride), : -(-w // stride)], stride)
 
     def padded(self, size: Size) -> Size:
         """`size` (T, H, W) rounded up to what every level's stride divides."""

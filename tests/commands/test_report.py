@@ -142,7 +142,18 @@ def test_a_test_costs_what_its_own_settings_cost(make_run, compose, contest, tmp
     (contest.parent / "kept").mkdir()
     torch.save({"config": build.plain(cfg), "state_dict": {}}, contest.parent / "kept/best.ckpt")
     null = dict.fromkeys(
-        ("size", "window", "stride", "flip", "scales", "select_motion", "carry", "track", "track_share")
+        (
+            "size",
+            "window",
+            "stride",
+            "flip",
+            "scales",
+            "select_motion",
+            "consensus",
+            "carry",
+            "track",
+            "track_share",
+        )
     )
     own = {"flip": True, "scales": [1.0, 0.5]}
     monkeypatch.chdir(tmp_path)
