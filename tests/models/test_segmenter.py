@@ -243,3 +243,26 @@ def test_weights_that_cannot_be_loaded_are_named_by_their_part() -> None:
     streams.motion = TimmEncoder("lcnet_050", weights="nonsense")
     with pytest.raises(ValueError, match=r"^encoder.motion.weights=nonsense: cannot load them for lcnet_050"):
         VideoSegmenter(streams, NoTemporal, PixelDecoder).load_weights()
+
+
+def test_a_prediction_describes_each_frame_by_the_level_nearest_to_a_sixteenth() -> None:
+    model = small()
+    assert model.features_stride == 16
+    frames = torch.rand(1, 2, 3, 50, 70)
+    with torch.no_grad():
+        features = model(frames)[0].features
+        level = model.encode(frames)[model.levels.strides.index(16)]
+    assert features is not None
+    assert features.stride == 16
+    torch.testing.assert_close(features.values, level[..., :4, :5])  # without what lies in the padding alone
+
+
+def test_features_of_every_second_frame_are_those_of_the_next_too() -> None:
+    model = VideoSegmenter(Shrink(), NoTemporal, PixelDecoder)
+    assert model.features_stride == 4
+    frames = torch.rand(1, 3, 3, 30, 21)
+    features = model(frames)[0].features
+    assert features is not None
+    assert features.values.shape == (1, 3, 3, 8, 6)
+    torch.testing.assert_close(features.values[:, 0], features.values[:, 1])
+    torch.testing.assert_close(features.values[:, 2], model.encoder.seen[:, 2, :, ::4, ::4][..., :8, :6])
