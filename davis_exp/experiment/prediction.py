@@ -201,11 +201,14 @@ def _shown(sequence: VideoSequence) -> tuple[tuple[int, int], Fraction]:
 class _FrameCache(Picked):
     """All frames of a sequence, kept, once read for the model, until they are taken to be drawn on.
 
-    No more than the last `most` are kept, where it says so; others are read again.
+    No more than the last `most` are kept, where it says so; others are read again, of a film by a reader that follows
+    behind.
     """
 
     def __init__(self, sequence: VideoSequence, most: int | None) -> None:
         super().__init__(sequence, range(len(sequence)))
+        again = None if most is None else getattr(sequence, "again", None)
+        self._behind = sequence if again is None else again()
         self._most = most
         self._kept: dict[int, np.ndarray] = {}
         self._next = 0
@@ -224,7 +227,7 @@ class _FrameCache(Picked):
         """Frame `i`, which the model has read; frames are taken once and in order."""
         self._next = i + 1
         frame = self._kept.pop(i, None)
-        return super().frame(i) if frame is None else frame
+        return self._behind.frame(i) if frame is None else frame
 
 
 class _BackgroundWriter:

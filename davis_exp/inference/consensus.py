@@ -23,8 +23,8 @@ def agreed(answers: Iterable[Answer], weight: float) -> Iterator[np.ndarray]:
 
     Non-local consensus (Faktor and Irani, Video Segmentation by Non-Local Consensus Voting, BMVC 2014), of networks'
     probabilities by networks' features: a cell of the feature grid looks for the one most like it in each of the frames
-    around, by the cosine of their features, and takes the mean of their probabilities, weighted by a softmax of the
-    cosines. Frames of other sizes are not asked. Of answers that break off, what there is comes out first.
+    around, by the cosine of features standardised over all of these, and takes the mean of their probabilities, weighted by
+    a softmax of the cosines. Frames of other sizes are not asked. Of answers that break off, what there is comes out first.
     """
     held: deque[_Frame] = deque()  # the next frame to be given out, and up to `SPAN` on either side of it
     place = 0  # of that next one among them
@@ -49,7 +49,7 @@ def agreed(answers: Iterable[Answer], weight: float) -> Iterator[np.ndarray]:
 
 
 class _Frame:
-    """A map (h, w), the features (n, C) of its cells, of unit length, and their probabilities (n,)."""
+    """A map (h, w), the features (n, C) of its cells, and their probabilities (n,)."""
 
     def __init__(self, answer: Answer) -> None:
         assert answer.features is not None
@@ -58,7 +58,7 @@ class _Frame:
         if pool > 1:
             features, stride = F.avg_pool2d(features, pool, ceil_mode=True), stride * pool
         self.grid = features.shape[-2:]
-        self.features = F.normalize(features[0].flatten(1).T, dim=1)
+        self.features = features[0].flatten(1).T
         self.map = answer.probability.cpu().numpy()
         # As many pixels as the cells cover: more than the map's where its sides are no multiples of the stride.
         sides = zip(self.grid, self.map.shape, strict=True)
@@ -80,9 +80,14 @@ class _Frame:
         return np.clip(self.map + weight * wide[:height, :width], 0, 1)
 
     def _opinion(self, others: list["_Frame"]) -> Tensor:
+        features = torch.stack([self.features, *(one.features for one in others)])
+        deviation, mean = torch.std_mean(
+            features, (0, 1)
+        )  # else what is never negative all points the same way
+        own, *rest = F.normalize((features - mean) / (deviation + 1e-6), dim=-1)
         alike, said = [], []
-        for one in others:
-            best = (self.features @ one.features.T).max(1)
+        for one, other in zip(others, rest, strict=True):
+            best = (own @ other.T).max(1)
             alike.append(best.values)
             said.append(one.probabilities[best.indices])
         return (torch.stack(alike).div(TEMPERATURE).softmax(0) * torch.stack(said)).sum(0)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from davis_exp.cli import main
+from davis_exp.data.sources.film import Film
 from davis_exp.data.sources.video import VideoFile, open_input
 from davis_exp.experiment import build, prediction
 from davis_exp.experiment.prediction import Output, Predictor, same_pixels
@@ -104,6 +105,38 @@ def test_a_film_is_followed_to_its_end_before_what_rests_is_dropped(checkpoint, 
         for i, mask in enumerate(found):
             assert mask[40:62, 10 + 2 * i : 30 + 2 * i].mean() == 255
             assert (mask[2:14, 2:14].mean() == 255) == mark
+    assert most <= prediction.LEAST
+
+
+def test_masks_that_come_late_cost_a_second_reading_and_no_more(checkpoint, tmp_path, monkeypatch):
+    model = tmp_path / "model.safetensors"
+    assert main(["export", str(checkpoint), "-o", str(model), "inference.consensus=0.25"]) == 0
+    clip = write(tmp_path / "clip.mp4", 45)
+    readings, most = 0, 0
+    start, read = Film._start_over, prediction._FrameCache.frame
+
+    def counted(self):
+        nonlocal readings
+        readings += 1
+        start(self)
+
+    def kept(self, i):
+        nonlocal most
+        frame, most = read(self, i), max(most, len(self._kept))
+        return frame
+
+    monkeypatch.setattr(Film, "_start_over", counted)
+    monkeypatch.setattr(prediction._FrameCache, "frame", kept)
+    assert main(["predict", str(model), str(clip), "-o", str(tmp_path / "out")]) == 0
+    found = masks(tmp_path / "out")
+    assert len(found) == 45
+    for i, mask in enumerate(found):
+        assert mask[40:62, 10 + 2 * i : 30 + 2 * i].mean() > 250
+    shown = decoded(tmp_path / "out/overlay.mp4")
+    for i in (0, 22, 44):  # each mask over its own frame
+        red, green, _ = shown[i][1][50, 20 + 2 * i].astype(int)
+        assert red - green > 30
+    assert readings <= 3  # opened, read, and read again behind
     assert most <= prediction.LEAST
 
 

@@ -34,7 +34,9 @@ def reference(given, t, weight):
     if not others:
         return given[t].probability.numpy()
     values = np.stack([given[i].features.numpy() for i in [t, *others]])  # (n, C, rows, columns)
-    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    mean, deviation = values.mean((0, 2, 3)), values.std((0, 2, 3), ddof=1)
+    unit = (values - mean[:, None, None]) / deviation[:, None, None]
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
 
     def cells(i):
         rows, columns = values.shape[2:]
