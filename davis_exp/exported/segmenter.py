@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from davis_exp.exported.form import Form
-from davis_exp.models.segmenter import Context, Features, Prediction, Size, State, pad, round_up
+from davis_exp.models.padding import Size, pad, round_up
+from davis_exp.models.segmenter import Context, Features, Prediction, State
 from davis_exp.utils.errors import BadInput
 
 Engine = Callable[[list[np.ndarray]], list[np.ndarray]]

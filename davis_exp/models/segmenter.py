@@ -7,19 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from davis_exp.models.levels import Levels
+from davis_exp.models.padding import Size, pad, resize_and_crop, round_up
 from davis_exp.utils.arguments import refused_by
 from davis_exp.utils.errors import brief
 
 Context = tuple[int, int] | None
 """(past, future) frames that a part looks at; None: it carries state from frame to frame."""
 State = tuple[Tensor, ...]
-Size = tuple[int, int, int]
-"""(T, H, W)."""
-
 
 DESCRIBED = 16  # pixels: the stride of a prediction's features, or near it
 
@@ -209,7 +206,7 @@ class VideoSegmenter(nn.Module):
         own = self._described(features, size)
         features, state = self.temporal(features, state)
         padded = self.padded(size)
-        prediction = self.decoder(features, padded).map(lambda logits: _resize_and_crop(logits, size, padded))
+        prediction = self.decoder(features, padded).map(lambda logits: resize_and_crop(logits, size, padded))
         return replace(prediction, features=own), state
 
     def _described(self, features: list[Tensor], size: Size) -> Features:
@@ -229,21 +226,6 @@ class VideoSegmenter(nn.Module):
         return pad(clip, self.padded((t, h, w)))
 
 
-def round_up(size: Size, step: int, stride: int) -> Size:
-    """`size` (T, H, W) rounded up to multiples of `step` frames and `stride` pixels."""
-    t, h, w = size
-    return -(-t // step) * step, -(-h // stride) * stride, -(-w // stride) * stride
-
-
-def pad(clip: Tensor, padded: Size) -> Tensor:
-    """A clip (B, T, C, H, W) made as large as `padded` (T, H, W) by repeating its last frame, row and column."""
-    (pt, ph, pw), (t, _, h, w) = padded, clip.shape[1:]
-    if (pt, ph, pw) == (t, h, w):
-        return clip
-    clip = clip.transpose(1, 2)  # (B, C, T, H, W): `pad` replicates the last three axes
-    return F.pad(clip, (0, pw - w, 0, ph - h, 0, pt - t), mode="replicate").transpose(1, 2)
-
-
 def join_contexts(contexts: Mapping[str, Context]) -> Context:
     """The context of parts (by name) run one after the other. Raises ValueError for state beside a window."""
     stateful = " and ".join(name for name, context in contexts.items() if context is None)
@@ -258,15 +240,6 @@ def join_contexts(contexts: Mapping[str, Context]) -> Context:
     if stateful:
         return None
     return sum(past for past, _ in windows.values()), sum(future for _, future in windows.values())
-
-
-def _resize_and_crop(logits: Tensor, size: Size, padded: Size) -> Tensor:
-    """Resize logits (B, T, 1, h, w) to the padded input, then crop to `size`."""
-    if logits.shape[-2:] != padded[1:]:
-        frames = F.interpolate(logits.flatten(0, 1), padded[1:], mode="bilinear")  # (B·T, 1, H, W)
-        logits = frames.unflatten(0, logits.shape[:2])
-    t, h, w = size
-    return logits[:, :t, :, :h, :w]
 
 
 def _build(name: str, factory: Callable[..., Any], inputs: Levels) -> Any:

@@ -384,7 +384,7 @@ def test_an_encoder_from_outside_the_package_trains(tmp_path):
 def test_logits_that_do_not_fit_the_masks_are_refused(compose, tmp_path, monkeypatch):
     from davis_exp.models import segmenter
 
-    monkeypatch.setattr(segmenter, "_resize_and_crop", lambda logits, size, padded: logits[..., :-1])
+    monkeypatch.setattr(segmenter, "resize_and_crop", lambda logits, size, padded: logits[..., :-1])
     with pytest.raises(BadInput, match=r"^loss: logits of shape \(4, .*\) for masks of \(4, "):
         train.run(compose(*TINY), tmp_path)
 

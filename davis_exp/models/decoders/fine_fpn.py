@@ -6,7 +6,8 @@ from torch.nn import functional as F
 from davis_exp.models.decoders.fold_time import fold
 from davis_exp.models.decoders.smp import FPN, unsuitable
 from davis_exp.models.levels import Levels
-from davis_exp.models.segmenter import Prediction, Size
+from davis_exp.models.padding import Size
+from davis_exp.models.segmenter import Prediction
 from davis_exp.utils.arguments import check_positive
 
 

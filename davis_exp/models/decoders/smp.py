@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from davis_exp.models.decoders.fold_time import fold
 from davis_exp.models.levels import Levels
-from davis_exp.models.segmenter import Prediction, Size
+from davis_exp.models.padding import Size
+from davis_exp.models.segmenter import Prediction
 from davis_exp.utils.arguments import check_positive
 
 Ints = Sequence[int]
