@@ -63,15 +63,18 @@ class Form:
             "precision": lambda value: value in PRECISIONS,
             "features": lambda value: whole(value, 0),
         }
-        if isinstance(stored, dict):
-            stored = {"features": 0, **stored}  # which came later
-        if not isinstance(stored, dict) or stored.keys() != checks.keys():
+        stored = {"features": 0, **stored} if isinstance(stored, dict) else {}  # features came later
+        if stored.keys() != checks.keys():
             raise BadInput(
                 f"{name}: does not say how its graph is called; only what davis-exp wrote can be used"
             )
         for key, right in checks.items():
             if not right(stored[key]):
                 raise BadInput(f"{name}: {key} of its graph cannot be {quoted(stored[key])}")
+        if stored["features"] and stored["stride"] % stored["features"]:
+            raise BadInput(
+                f"{name}: features of its graph cannot be {stored['features']}: no part of its stride"
+            )
         context = stored["context"]
         return cls(
             **stored

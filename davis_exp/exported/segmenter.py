@@ -64,7 +64,7 @@ class ExportedSegmenter(nn.Module):
         outputs = self._engine([np.ascontiguousarray(tensor.numpy()) for tensor in inputs])
         wanted = [(1, size[0], 1, *size[1:]), *self.form.state_shapes(*size[1:])]
         if stride := self.form.features:
-            channels = outputs[1].shape[2:3]
+            channels = [max(1, number) for number in outputs[1].shape[2:3]]
             wanted.insert(1, (1, size[0], *channels, size[1] // stride, size[2] // stride))
         if [output.shape for output in outputs] != wanted:
             raise BadInput(f"{self.name}: its graph answers in other shapes than a model's; export it again")

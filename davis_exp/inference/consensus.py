@@ -25,6 +25,8 @@ def agreed(answers: Iterable[Answer], weight: float) -> Iterator[np.ndarray]:
     probabilities by networks' features: a cell of the feature grid looks for the one most like it in each of the frames
     around, by the cosine of features standardised over all of these, and takes the mean of their probabilities, weighted by
     a softmax of the cosines. Frames of other sizes are not asked. Of answers that break off, what there is comes out first.
+
+    Raises BadInput for features that are not finite.
     """
     held: deque[_Frame] = deque()  # the next frame to be given out, and up to `SPAN` on either side of it
     place = 0  # of that next one among them
@@ -57,6 +59,8 @@ class _Frame:
         pool = math.ceil(math.sqrt(features.shape[-2] * features.shape[-1] / CELLS))
         if pool > 1:
             features, stride = F.avg_pool2d(features, pool, ceil_mode=True), stride * pool
+        if not features.isfinite().all():
+            raise BadInput("inference.consensus: the model's features are no finite numbers; leave it out")
         self.grid = features.shape[-2:]
         self.features = features[0].flatten(1).T
         self.map = answer.probability.cpu().numpy()

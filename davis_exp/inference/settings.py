@@ -20,7 +20,8 @@ class Inference:
         select_motion: run the model with its motion and with the frames as their own motion, and keep the more
             confident answer of each frame (Cho et al., TMO, WACV 2023).
         consensus: the weight, 0 … 1, at which the probability of each pixel is drawn towards that of the pixels most like
-            it, by the encoder's features, in eight of the frames around; 0 asks none.
+            it, by the encoder's features, in eight of the frames around, up to 36 away, so that masks
+            come as late; 0 asks none.
         carry: the weight, 0 … 1, at which the probabilities of the frames before and after are averaged with a frame's
             own, carried along optical flow; 0 carries none.
         track: follow what the masks show over the whole sequence, and drop what has little `mass`, or little `motion`

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from davis_exp.cli import main
+from davis_exp.config.parts import INFERENCE
 from davis_exp.data.sources import ContestSource
 from davis_exp.experiment import build
 from davis_exp.results.artifact import Results, ResultsWriter
@@ -141,20 +142,7 @@ def test_a_test_costs_what_its_own_settings_cost(make_run, compose, contest, tmp
     cfg = compose("encoder=efficientnet_lite0", "decoder=fpn")
     (contest.parent / "kept").mkdir()
     torch.save({"config": build.plain(cfg), "state_dict": {}}, contest.parent / "kept/best.ckpt")
-    null = dict.fromkeys(
-        (
-            "size",
-            "window",
-            "stride",
-            "flip",
-            "scales",
-            "select_motion",
-            "consensus",
-            "carry",
-            "track",
-            "track_share",
-        )
-    )
+    null = dict.fromkeys(INFERENCE)
     own = {"flip": True, "scales": [1.0, 0.5]}
     monkeypatch.chdir(tmp_path)
     costs = []

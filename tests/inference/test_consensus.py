@@ -124,6 +124,13 @@ def test_what_came_before_a_film_breaks_off_comes_out():
     np.testing.assert_array_equal(found, list(consensus.agreed(answers(20), 0.5)))
 
 
+def test_features_that_are_not_finite_are_refused():
+    given = answers(3)
+    given[1].features[0, 0, 0] = torch.inf
+    with pytest.raises(BadInput, match="no finite numbers"):
+        list(consensus.agreed(given, 0.5))
+
+
 class Colours(nn.Module):
     """Finds what is red, but for frames in `misses`; its features are the frames' colours."""
 
