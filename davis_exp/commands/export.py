@@ -53,6 +53,7 @@ def _frames(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     from davis_exp.experiment import checkpoints
+    from davis_exp.inference.settings import check_motion
     from davis_exp.models import zoo
 
     if args.out.suffix not in FORMATS:
@@ -68,8 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix == checkpoints.KERAS:
         return _as_keras(model, args.out)
     config = _with_settings(checkpoint["config"], args.settings)
-    if config["inference"].get("select_motion") and not model.needs_motion:
-        raise BadInput("inference.select_motion: this model takes no motion pictures; leave it out")
+    check_motion(config["inference"], bool(model.needs_motion))
     about = {"config": _without_folders(config), "clips": checkpoint.get("clips", {})}
     if args.out.suffix == zoo.SUFFIX:
         if "exported" in checkpoint:

@@ -26,6 +26,7 @@ LATER: dict[str, Any] = {
     "flow.fit": "frame",
     "inference.carry": 0.0,
     "inference.consensus": 0.0,
+    "inference.flow_gaps": None,
     "inference.track": False,
     "inference.track_share": 0.4,
     "teacher": {},

@@ -35,6 +35,7 @@ INFERENCE = dict.fromkeys(
         "flip",
         "scales",
         "select_motion",
+        "flow_gaps",
         "consensus",
         "carry",
         "track",
@@ -44,6 +45,16 @@ INFERENCE = dict.fromkeys(
 )
 SIDE, PIXELS = 2**13, 2**24  # of what a model is to see, at most
 WINDOW, SCALES, SCALE = 2**10, 16, 8.0
+FURTHEST = 4  # frames that motion may lead to: as many as a film read in order still holds on either side
+GAPS = f"null, or whole numbers from -{FURTHEST} to {FURTHEST}, none 0 and none twice"
+
+
+def flow_gaps(value: object) -> bool:
+    """Whether it is what `inference.flow_gaps` may be."""
+    if not isinstance(value, list | tuple):
+        return value is None
+    whole = all(type(gap) is int and 0 < abs(gap) <= FURTHEST for gap in value)
+    return whole and len(value) == len(set(value)) > 0
 
 
 @functools.cache
@@ -221,6 +232,8 @@ def _check_settings(stored: dict[str, Any], name: str) -> None:
             refuse(f"inference.{key}", how[key], "a number from 0 to 1")
     if (track := how.get("track", False)) is not False and track not in ("mass", "motion"):
         refuse("inference.track", track, "false, mass or motion")
+    if not flow_gaps(how.get("flow_gaps")):
+        refuse("inference.flow_gaps", how["flow_gaps"], GAPS)
     limit = stored["budget"].get("limit")
     if limit is not None and not (type(limit) is int and limit > 0):
         refuse("budget.limit", limit, "a whole number above 0, or null")

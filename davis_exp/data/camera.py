@@ -56,8 +56,8 @@ class StabilisedFlow(DisFlow):
         self.clip: Clip = clip
         self.fit: Fit = fit
 
-    def vectors(self, sequence: VideoSequence, i: int) -> np.ndarray | None:
-        flow = super().vectors(sequence, i)
+    def vectors(self, sequence: VideoSequence, i: int, gap: int | None = None) -> np.ndarray | None:
+        flow = super().vectors(sequence, i, gap)
         return None if flow is None else clipped(residual(flow, self.fit), self.clip)
 
     def identity(self, sequence: VideoSequence, i: int) -> object:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,20 +83,27 @@ class ClipDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Before training or testing, and in one process only: all flow and features at once. Raises BadInput."""
+        gaps = self._flow_gaps()
         if self.trainer is not None and self.trainer.testing:
             self.setup("test")
             if self.motion is not None:
-                self.motion.prepare(self.test_sequences)
+                self.motion.prepare(self.test_sequences, gaps)
             return
         if self.augmentation is None:
             return  # testing only
         self.setup("fit")
         if self.motion is not None:
-            self.motion.prepare([*self.train_sequences, *self.val_sequences])
+            self.motion.prepare(self.train_sequences)
+            self.motion.prepare(self.val_sequences, gaps)
         if self.features is not None:
             self.features.prepare(self.train_sequences)
         elif self.loading.cache == "disk":
             self._read_from()
+
+    def _flow_gaps(self) -> Sequence[int | None]:
+        """Of the flow that whole sequences are run with."""
+        how = getattr(getattr(self.trainer, "lightning_module", None), "inference", None)
+        return getattr(how, "flow_gaps", None) or (None,)
 
     @property
     def train_sequences(self) -> list[VideoSequence]:

@@ -84,11 +84,11 @@ class DecodedMotion(MotionSource):
     def __init__(self, motion: MotionSource) -> None:
         self.motion = motion
 
-    def vectors(self, sequence: VideoSequence, i: int) -> np.ndarray | None:
+    def vectors(self, sequence: VideoSequence, i: int, gap: int | None = None) -> np.ndarray | None:
         if not isinstance(sequence, DecodedSequence):
-            return self.motion.vectors(sequence, i)
-        kept = sequence.vectors(i)
-        return self.motion.vectors(sequence.original, i) if kept is None else kept
+            return self.motion.vectors(sequence, i, gap)
+        kept = sequence.vectors(i) if gap is None else None
+        return self.motion.vectors(sequence.original, i, gap) if kept is None else kept
 
 
 @dataclass(frozen=True)

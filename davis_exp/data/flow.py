@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -37,18 +37,21 @@ class MotionSource(ABC):
     """Motion for the frames of any sequence, the same for training and for whole sequences."""
 
     @abstractmethod
-    def vectors(self, sequence: VideoSequence, i: int) -> np.ndarray | None:
+    def vectors(self, sequence: VideoSequence, i: int, gap: int | None = None) -> np.ndarray | None:
         """Motion at frame `i`: (2, h, w) float32 in pixels of its own grid, x before y.
 
-        None, for all frames of a sequence or for none, where the frame itself is the motion picture. Raises
-        BadInput for frames that cannot be read or compared.
+        To the frame `gap` later (below 0: earlier); None: to the one that it was trained with. None, for all frames of a
+        sequence or for none, where the frame itself is the motion picture. Raises BadInput for frames that cannot be read
+        or compared.
         """
 
     def identity(self, sequence: VideoSequence, i: int) -> object:
         """What decides `vectors`, to find them again where they are kept; None where they are not to be kept."""
         return None
 
-    def prepare(self, sequences: Iterable[VideoSequence]) -> None:  # noqa: B027  # most have nothing to do
+    def prepare(  # noqa: B027  # most have nothing to do
+        self, sequences: Iterable[VideoSequence], gaps: Sequence[int | None] = (None,)
+    ) -> None:
         """Do now, in parallel, what these sequences would otherwise wait for. Raises as `vectors` does."""
 
 
@@ -59,7 +62,7 @@ class RgbFlow(MotionSource):
     Segmentation" (TMO), WACV 2023.
     """
 
-    def vectors(self, sequence: VideoSequence, i: int) -> None:
+    def vectors(self, sequence: VideoSequence, i: int, gap: int | None = None) -> None:
         return None
 
 
@@ -67,8 +70,8 @@ class DisFlow(MotionSource):
     """Dense inverse search: optical flow without parameters, kept on disk.
 
     Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, in OpenCV. The frame at the
-    sequence's end, which has no next one, takes the flow to the one before it, negated. Stills, and sequences
-    of one frame, have no motion: their frames are their motion pictures.
+    sequence's end, which has no next one, takes the flow to the one before it, negated; so do those that have none so
+    far away. Stills, and sequences of one frame, have no motion: their frames are their motion pictures.
 
     What is kept depends on the two frames' content and on these settings, not on where the data lies: fields
     at half the resolution (DIS itself ends at a half, at a quarter in the faster presets), in 1/32 pixel.
@@ -100,10 +103,10 @@ class DisFlow(MotionSource):
         folder = Path(cache).expanduser() if cache else files.default_folder("flow")
         self.cache = None if cache is False else files.FileCache(folder)
 
-    def vectors(self, sequence: VideoSequence, i: int) -> np.ndarray | None:
+    def vectors(self, sequence: VideoSequence, i: int, gap: int | None = None) -> np.ndarray | None:
         if not _moves(sequence):
             return None
-        other, sign = self._pair(sequence, i)
+        other, sign = self._pair(sequence, i, gap)
         if self.cache is None:
             return sign * _vectors(self._compute(sequence, i, other))
         key = self._key(sequence, i, other)
@@ -120,7 +123,7 @@ class DisFlow(MotionSource):
         other, sign = self._pair(sequence, i)
         return self._key(sequence, i, other), sign
 
-    def prepare(self, sequences: Iterable[VideoSequence]) -> None:
+    def prepare(self, sequences: Iterable[VideoSequence], gaps: Sequence[int | None] = (None,)) -> None:
         cache = self.cache
         if cache is None:
             return
@@ -129,12 +132,12 @@ class DisFlow(MotionSource):
             for sequence in sequences
             if _moves(sequence)
             for i in range(len(sequence))
-            for other in [self._pair(sequence, i)[0]]
+            for other in {self._pair(sequence, i, gap)[0] for gap in gaps}
             if (key := self._key(sequence, i, other)) not in cache
         ]
         if not missing:
             return
-        log.info("computing optical flow of %d frames, to be kept in %s", len(missing), cache.folder)
+        log.info("computing %d fields of optical flow, to be kept in %s", len(missing), cache.folder)
 
         def keep(job: tuple[VideoSequence, int, int, str]) -> None:
             sequence, i, other, key = job
@@ -144,10 +147,16 @@ class DisFlow(MotionSource):
             for _ in ordered(keep, missing, len(missing), os.cpu_count() or 2, progress):
                 pass
 
-    def _pair(self, sequence: VideoSequence, i: int) -> tuple[int, int]:
+    def _pair(self, sequence: VideoSequence, i: int, gap: int | None = None) -> tuple[int, int]:
         """The frame that frame `i` is compared with, and the sign that its flow then takes."""
-        step = 1 if self.direction == "forward" else -1
-        return (i + step, 1) if 0 <= i + step < len(sequence) else (i - step, -1)
+        step = gap or (1 if self.direction == "forward" else -1)
+        last = len(sequence) - 1
+        if 0 <= i + step <= last:
+            return i + step, 1
+        if 0 <= i - step <= last:
+            return i - step, -1
+        other = min(max(0, i + step), last)  # a sequence shorter than the gap: as far as it goes
+        return (other, 1) if other != i else (min(max(0, i - step), last), -1)
 
     def _key(self, sequence: VideoSequence, i: int, other: int) -> str:
         settings = FORMAT, cv2.__version__, self.preset, self.max_side

@@ -211,7 +211,10 @@ def inference(cfg: Mapping[str, Any]) -> "Inference":
         if size is not None and not (isinstance(size, list | tuple) and len(size) == 2):
             raise BadInput(f"{key}: give [height,width], got {size!r}")
     size = next((tuple(size) for size in sizes.values() if size), None)
-    return Inference(size=size, scales=tuple(how.pop("scales")), **how)
+    for key in ("scales", "flow_gaps"):
+        if isinstance(how.get(key), list):
+            how[key] = tuple(how[key])
+    return Inference(size=size, **how)
 
 
 def build_callbacks(cfg: DictConfig) -> "dict[str, pl.Callback]":

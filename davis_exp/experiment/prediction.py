@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from davis_exp.config.parts import FURTHEST
 from davis_exp.data import png
 from davis_exp.data.sequences import Picked, VideoSequence
 from davis_exp.models import zoo
@@ -22,7 +23,7 @@ from davis_exp.utils.errors import BadInput, quoted
 from davis_exp.utils.progress import progress_bar
 
 FRAMES_WAITING = 8  # frames that wait to be drawn and encoded
-LEAST = 4  # frames kept where masks come long after they have been read
+LEAST = 2 * FURTHEST + 1  # frames kept where masks come long after they have been read
 GRAIN = 32  # sides of what the model sees are multiples of this: the coarsest stride of most encoders
 
 

@@ -1,5 +1,6 @@
 """The frames of a sequence as a model wants them, read ahead of it."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -19,17 +20,21 @@ READ_AHEAD = 8  # frames decoded before they are asked for
 
 
 class Clip(NamedTuple):
-    """Consecutive frames, (1, T, 3, h, w) in [0, 1], and their motion pictures, also those of the mirrored clip."""
+    """Consecutive frames, (1, T, 3, h, w) in [0, 1], and their motion pictures, also those of the mirrored clip.
+
+    One picture for each of `inference.flow_gaps`; one where there are none, or frames are their own; none where the
+    model needs none.
+    """
 
     frames: Tensor
-    motion: Tensor | None = None
-    mirrored_motion: Tensor | None = None
+    motion: tuple[Tensor, ...] = ()
+    mirrored_motion: tuple[Tensor, ...] = ()
 
 
 class _Read(NamedTuple):
     frame: np.ndarray  # (h, w, 3) uint8, as are the pictures
-    motion: np.ndarray | None
-    mirrored_motion: np.ndarray | None
+    motion: tuple[np.ndarray, ...]
+    mirrored_motion: tuple[np.ndarray, ...]
     own_size: tuple[int, int]
     grey: np.ndarray | None = None  # what flow to its neighbours is found on, where anything asks for it
 
@@ -57,13 +62,21 @@ class Frames:
         related = self.how.carry or self.how.track
         grey = flow.grey(frame, neighbours.SIDE) if related else None
         if self.motion is None:
-            return _Read(frame, None, None, own, grey)
-        vectors = self.motion.vectors(self.sequence, i)
-        if vectors is None:
-            return _Read(frame, frame, np.ascontiguousarray(frame[:, ::-1]), own, grey)
-        vectors = flow_geometry.resample(vectors, frame.shape[:2])
-        mirrored = _picture(flow_geometry.flip(vectors)) if self.how.flip else None
-        return _Read(frame, _picture(vectors), mirrored, own, grey)
+            return _Read(frame, (), (), own, grey)
+        fields = []
+        for gap in self.how.flow_gaps or (None,):
+            vectors = self.motion.vectors(self.sequence, i, gap)
+            if vectors is None:
+                return _Read(frame, (frame,), (np.ascontiguousarray(frame[:, ::-1]),), own, grey)
+            fields.append(flow_geometry.resample(vectors, frame.shape[:2]))
+        mirrored = fields if self.how.flip else []
+        return _Read(
+            frame,
+            tuple(_picture(vectors) for vectors in fields),
+            tuple(_picture(flow_geometry.flip(vectors)) for vectors in mirrored),
+            own,
+            grey,
+        )
 
     def clip(self, start: int, stop: int) -> Clip:
         """Frames start … stop − 1; those before `start` are not asked for again."""
@@ -81,15 +94,13 @@ class Frames:
             raise BadInput(
                 f"{self.sequence.name}: frames of several sizes; set inference.size=[height,width] to resize them"
             )
-        motion = [one.motion for one in read if one.motion is not None]
-        mirrored = [one.mirrored_motion for one in read if one.mirrored_motion is not None]
         return Clip(
             self._tensor([one.frame for one in read]),
-            self._tensor(motion) if motion else None,
-            self._tensor(mirrored) if mirrored else None,
+            tuple(map(self._tensor, zip(*(one.motion for one in read), strict=True))),
+            tuple(map(self._tensor, zip(*(one.mirrored_motion for one in read), strict=True))),
         )
 
-    def _tensor(self, images: list[np.ndarray]) -> Tensor:
+    def _tensor(self, images: Sequence[np.ndarray]) -> Tensor:
         """T pictures (h, w, 3) uint8 → (1, T, 3, h, w) in [0, 1] on the device."""
         clip = torch.from_numpy(np.stack(images)).to(self.device)
         return clip.permute(0, 3, 1, 2)[None].float() / 255

@@ -13,7 +13,7 @@ from davis_exp.data.sequences import VideoSequence
 from davis_exp.inference.carry import carried
 from davis_exp.inference.consensus import agreed
 from davis_exp.inference.frames import Frames
-from davis_exp.inference.settings import Inference
+from davis_exp.inference.settings import Inference, check_motion
 from davis_exp.inference.track import tracked
 from davis_exp.inference.views import Answer, Views
 from davis_exp.utils.errors import BadInput
@@ -33,8 +33,7 @@ def predict(
     """
     if model.needs_motion and motion is None:
         raise BadInput("flow: this model needs motion and is given none; choose a flow, as flow=dis")
-    if how.select_motion and not model.needs_motion:
-        raise BadInput("inference.select_motion: this model takes no motion pictures; leave it out")
+    check_motion(vars(how), bool(model.needs_motion))
     views = Views(model, how)
     frames = Frames(sequence, how, motion if model.needs_motion else None, device)
     try:

@@ -1,10 +1,19 @@
 """How a sequence is run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+from davis_exp.config import parts
 from davis_exp.inference.track import Weight
 from davis_exp.utils.errors import BadInput, quoted
+
+
+def check_motion(settings: Mapping[str, Any], needs_motion: bool) -> None:
+    """Raises BadInput for `inference` settings that are about motion, of a model that is not given any."""
+    for key in ("select_motion", "flow_gaps"):
+        if settings.get(key) and not needs_motion:
+            raise BadInput(f"inference.{key}: this model takes no motion pictures; leave it out")
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,9 @@ class Inference:
         scales: average over these multiples of `size`.
         select_motion: run the model with its motion and with the frames as their own motion, and keep the more
             confident answer of each frame (Cho et al., TMO, WACV 2023).
+        flow_gaps: average over the answers with flow to the frame so many later (below 0: earlier), one pass each, as Yang
+            et al. ("Self-supervised Video Object Segmentation by Motion Grouping", ICCV 2021) average over what they find
+            by several; None: the flow that the model was trained with.
         consensus: the weight, 0 … 1, at which the probability of each pixel is drawn towards that of the pixels most like
             it, by the encoder's features, in eight of the frames around, up to 36 away, so that masks
             come as late; 0 asks none.
@@ -35,6 +47,7 @@ class Inference:
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     select_motion: bool = False
+    flow_gaps: tuple[int, ...] | None = None
     consensus: float = 0.0
     carry: float = 0.0
     track: Literal[False] | Weight = False
@@ -53,6 +66,8 @@ class Inference:
             raise BadInput(
                 f"inference.scales: needs one scale or more, each above 0, got {list(self.scales)}"
             )
+        if not parts.flow_gaps(self.flow_gaps):
+            raise BadInput(f"inference.flow_gaps: must be {parts.GAPS}, got {quoted(self.flow_gaps)}")
         for name, value in (
             ("consensus", self.consensus),
             ("carry", self.carry),
@@ -66,4 +81,5 @@ class Inference:
     @property
     def passes(self) -> float:
         """How many times the arithmetic of one plain pass is done."""
-        return sum(scale**2 for scale in self.scales) * (1 + self.flip) * (1 + self.select_motion)
+        motions = len(self.flow_gaps or (None,)) + self.select_motion
+        return sum(scale**2 for scale in self.scales) * (1 + self.flip) * motions

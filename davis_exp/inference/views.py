@@ -1,4 +1,4 @@
-"""A model asked about the same frames in several ways: mirrored, at several scales, with and without motion."""
+"""A model asked about the same frames in several ways: mirrored, at several scales, with several motions or none."""
 
 from itertools import product
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from davis_exp.inference.settings import Inference
 from davis_exp.models.segmenter import Features
 from davis_exp.utils.errors import BadInput
 
+STILL = -1  # in the place of one of the motions: the frames are their own
 CERTAIN = 0.1  # TMO: probabilities below this speak of a confident background
 
 
@@ -28,9 +29,8 @@ class Views:
 
     def __init__(self, model: nn.Module, how: Inference) -> None:
         self.model = model
-        self._views = list(
-            product(how.scales, (False, True)[: 1 + how.flip], (False, True)[: 1 + how.select_motion])
-        )
+        motions = [*range(len(how.flow_gaps or (None,))), *([STILL] if how.select_motion else [])]
+        self._views = list(product(how.scales, (False, True)[: 1 + how.flip], motions))
         self._features = how.consensus > 0
         self._states: list[tuple[Tensor, ...] | None] = [None] * len(self._views)
 
@@ -42,8 +42,10 @@ class Views:
         """
         answers: dict[bool, list[Tensor]] = {}
         seen: Features | None = None
-        for k, (scale, mirrored, still) in enumerate(self._views):
-            frames, motion = self._see(clip, scale, mirrored, still)
+        for k, (scale, mirrored, which) in enumerate(self._views):
+            if which > 0 and which >= len(clip.motion):
+                continue  # frames that are their own motion are so at every gap
+            frames, motion = self._see(clip, scale, mirrored, which)
             prediction, state = self.model(frames, motion, self._states[k])
             if self.model.context is None:
                 self._states[k] = state
@@ -52,7 +54,7 @@ class Views:
             probability = prediction.logits[0].float().sigmoid()  # (T, 1, h', w')
             if mirrored:
                 probability = probability.flip(-1)
-            answers.setdefault(still, []).append(_resized(probability, clip.frames.shape[-2:])[:, 0])
+            answers.setdefault(which == STILL, []).append(_resized(probability, clip.frames.shape[-2:])[:, 0])
         means = [torch.stack(same).mean(0) for same in answers.values()]
         probability = means[0] if len(means) == 1 else more_confident(*means)
         if not self._features:
@@ -65,11 +67,10 @@ class Views:
         return Answer(probability, seen.values[0], seen.stride / self._views[0][0])
 
     @staticmethod
-    def _see(clip: Clip, scale: float, mirrored: bool, still: bool) -> tuple[Tensor, Tensor | None]:
+    def _see(clip: Clip, scale: float, mirrored: bool, which: int) -> tuple[Tensor, Tensor | None]:
         frames = clip.frames.flip(-1) if mirrored else clip.frames
-        motion = clip.mirrored_motion if mirrored else clip.motion
-        if still:
-            motion = frames
+        motions = clip.mirrored_motion if mirrored else clip.motion
+        motion = frames if which == STILL else motions[which] if motions else None
         if scale != 1:
             size = tuple(max(1, round(side * scale)) for side in frames.shape[-2:])
             frames = _resized(frames[0], size)[None]

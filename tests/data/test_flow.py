@@ -46,11 +46,11 @@ def dis(tmp_path):
 
 @pytest.fixture
 def moved(davis_root):
-    """Three frames cut from a real one so that everything moves by the given (x, y) from each to the next."""
+    """Frames cut from a real one so that everything moves by the given (x, y) from each to the next."""
     frame = DavisSource(davis_root).sequences("train")[2].frame(0)
 
-    def cut(x, y):
-        places = [(60 - k * y, 100 - k * x) for k in range(3)]
+    def cut(x, y, length=3):
+        places = [(60 - k * y, 100 - k * x) for k in range(length)]
         return Frames(*(frame[top : top + 240, left : left + 400].copy() for top, left in places))
 
     return cut
@@ -214,6 +214,34 @@ def test_a_missing_frame_is_named(dis, files, tmp_path):
         dis().vectors(sequence, 0)
 
 
+@pytest.mark.parametrize(
+    ("length", "gap", "times"),
+    [
+        (4, 1, [1, 1, 1, 1]),
+        (4, -1, [-1, -1, -1, -1]),
+        (5, 2, [2, 2, 2, 2, 2]),  # the last two look the other way
+        (5, -2, [-2, -2, -2, -2, -2]),
+        (4, 3, [3, 2, 1, 3]),  # from those between no frame is three away: as far as it goes
+        (2, -4, [-1, -1]),
+    ],
+)
+def test_a_gap_leads_to_a_later_or_an_earlier_frame(dis, moved, length, gap, times):
+    sequence = moved(3, -2, length)
+    for i, far in enumerate(times):
+        vectors = 2 * dis().vectors(sequence, i, gap)
+        assert np.allclose(np.median(vectors, axis=(1, 2)), (3 * far, -2 * far), atol=0.3)
+
+
+def test_prepare_makes_every_gap_once(dis, files, tmp_path):
+    dis().prepare([files()], (1, -2))  # 0 → 1, 1 → 2, 2 → 1; 0 → 2, 1 → 0, 2 → 0
+    assert len(entries(tmp_path)) == 6
+    kept = {entry.name for entry in entries(tmp_path)}
+    for i in range(3):
+        for gap in (1, -2):
+            dis().vectors(files(), i, gap)
+    assert {entry.name for entry in entries(tmp_path)} == kept
+
+
 def test_prepare_makes_what_is_missing_once(dis, files, moved, tmp_path, caplog, capsys):
     still = moved(1, 1)
     still.still = True
@@ -221,7 +249,7 @@ def test_prepare_makes_what_is_missing_once(dis, files, moved, tmp_path, caplog,
     with caplog.at_level(logging.INFO):
         dis().prepare([files(), still, Frames(still.frame(0))])
         dis().prepare([files(), still])
-    assert [r.getMessage().split(",")[0] for r in caplog.records] == ["computing optical flow of 2 frames"]
+    assert [r.getMessage().split(",")[0] for r in caplog.records] == ["computing 2 fields of optical flow"]
     assert len(entries(tmp_path)) == 3
     assert np.array_equal(dis().vectors(files(), 1), expected)
     captured = capsys.readouterr()

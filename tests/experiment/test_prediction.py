@@ -12,6 +12,9 @@ import torch
 from PIL import Image
 
 from davis_exp.cli import main
+from davis_exp.config.parts import FURTHEST
+from davis_exp.data.flow import DisFlow
+from davis_exp.data.sources import film
 from davis_exp.data.sources.film import Film
 from davis_exp.data.sources.video import VideoFile, open_input
 from davis_exp.experiment import build, prediction
@@ -138,6 +141,16 @@ def test_masks_that_come_late_cost_a_second_reading_and_no_more(checkpoint, tmp_
         assert red - green > 30
     assert readings <= 3  # opened, read, and read again behind
     assert most <= prediction.LEAST
+
+
+def test_a_film_of_large_frames_is_read_once_whatever_the_gap_of_its_flow(tmp_path, monkeypatch):
+    film_of = VideoFile(write(tmp_path / "clip.mp4", 14))
+    monkeypatch.setattr(film, "BYTES_HELD", 1)
+    film_of.frame(0)
+    monkeypatch.setattr(Film, "_start_over", lambda self: pytest.fail("read from the start"))
+    for i in range(14):
+        for gap in (FURTHEST, -FURTHEST, 1):
+            DisFlow(cache=False).vectors(film_of, i, gap)
 
 
 def rotated(path):

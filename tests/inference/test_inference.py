@@ -184,7 +184,7 @@ def test_each_view_of_a_streaming_model_has_its_own_state():
 
 
 class Rightwards(MotionSource):
-    def vectors(self, sequence, i):
+    def vectors(self, sequence, i, gap=None):
         return np.stack([np.full((3, 4), 2.0), np.zeros((3, 4))]).astype(np.float32)
 
 
@@ -204,6 +204,67 @@ def test_motion_is_a_picture_of_the_frames_size_and_mirrored_as_vectors():
     np.testing.assert_allclose(left[0, 0].numpy() * 255, expected[1], atol=0.6)
 
 
+class Gaps(MotionSource):
+    """As many pixels to the right as the frame that it leads to is later."""
+
+    def __init__(self, moves=True):
+        self.moves, self.asked = moves, []
+
+    def vectors(self, sequence, i, gap=None):
+        self.asked.append((i, gap))
+        return (
+            np.stack([np.full((6, 8), gap or 1), np.zeros((6, 8))]).astype(np.float32) if self.moves else None
+        )
+
+
+class Motion(Recorder):
+    """Answers each frame with the mean of its motion picture's red."""
+
+    def __init__(self):
+        super().__init__((0, 0))
+        self.needs_motion, self.pictures = True, []
+
+    def forward(self, frames, motion=None, state=None):
+        self.pictures.append(motion[0, :, :, 0, 0])
+        return super().forward(motion, None, state)
+
+
+def test_the_answers_with_motion_over_several_gaps_are_averaged():
+    model, source = Motion(), Gaps()
+    given = dict(predict(model, Ramp(3), Inference(flow_gaps=(1, -2)), motion=source))
+    assert source.asked == [(i, gap) for i in range(3) for gap in (1, -2)]
+    # One pass for each gap over the whole chunk of frames.
+    right, left = (
+        flow_geometry.picture(np.stack([np.full((6, 8), u), np.zeros((6, 8))]).astype(np.float32))[0, 0, 0]
+        for u in (1, -2)
+    )
+    assert [round(float(picture[0, 0]) * 255) for picture in model.pictures] == [right, left]
+    assert int(given[1][0, 0]) == pytest.approx((int(right) + int(left)) / 2, abs=0.51)
+
+
+def test_mirrored_frames_have_motion_over_the_same_gaps():
+    model = Motion()
+    list(predict(model, Ramp(1), Inference(flow_gaps=(1, -2), flip=True), motion=Gaps()))
+    one, other, mirrored, mirrored_other = (tuple(picture[0].tolist()) for picture in model.pictures)
+    assert (
+        len({one, other, mirrored, mirrored_other}) == 2
+    )  # motion is painted at its own scale: 2 leftwards looks as 1
+    assert (one, other) == (mirrored_other, mirrored)
+
+
+def test_frames_that_are_their_own_motion_are_seen_once():
+    model, source = Motion(), Gaps(moves=False)
+    given = dict(predict(model, Ramp(3), Inference(flow_gaps=(1, -1, 2)), motion=source))
+    assert len(model.pictures) == 1
+    assert [int(given[i][0, 0]) for i in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("gaps", [(), (0,), (1, 1), (5,), (-5,), (1.0,), (True,), ([1],), "12", 1])
+def test_gaps_that_are_none_are_refused(gaps):
+    with pytest.raises(BadInput, match=r"inference\.flow_gaps: must be null, or whole numbers from -4 to 4"):
+        Inference(flow_gaps=gaps)
+
+
 def test_select_motion_keeps_the_surer_background():
     one, two = torch.full((2, 4, 4), 0.09), torch.full((2, 4, 4), 0.5)
     one[1], two[1] = 0.5, 0.01
@@ -217,11 +278,14 @@ def test_motion_that_is_missing_or_not_wanted_is_refused():
         list(predict(Edges(), Ramp(1), Inference()))
     with pytest.raises(BadInput, match=r"inference\.select_motion"):
         list(predict(Recorder((0, 0)), Ramp(1), Inference(select_motion=True)))
+    with pytest.raises(BadInput, match=r"inference\.flow_gaps: this model takes no motion"):
+        list(predict(Recorder((0, 0)), Ramp(1), Inference(flow_gaps=(1, -1))))
 
 
 def test_passes_count_the_arithmetic():
     assert Inference().passes == 1
     assert Inference(flip=True, scales=(0.5, 1.0), select_motion=True).passes == 5
+    assert Inference(flip=True, flow_gaps=(1, -1, 2), select_motion=True).passes == 8
 
 
 def test_another_engine_has_the_cores_for_itself_and_whoever_asks_has_his_threads_back():

@@ -71,6 +71,8 @@ def test_how_it_is_run_may_be_chosen_after_training(trained, tmp_path, capsys):
         "inference.window=${nothere}": "not a value",
         "inference.scales={a: 1}": "inference.scales",
         "inference.select_motion=true": "takes no motion pictures",
+        "inference.flow_gaps=[1,-1]": "takes no motion pictures",
+        "inference.flow_gaps=[9]": "inference.flow_gaps",
         "inference.track=size": "inference.track",
         "inference.carry=2": "inference.carry: must lie in 0",
     }.items():

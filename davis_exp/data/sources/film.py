@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from davis_exp.config.parts import FURTHEST
 from davis_exp.data.sequences import VideoSequence
 from davis_exp.utils.errors import BadInput
 
 BYTES_HELD = 2**29  # but no more than this of large ones
-FEWEST = 4
+FEWEST = 2 * FURTHEST + 1
 FRAMES_HELD = 24  # decoded frames held: more than reading ahead and a motion's neighbour ever go back
 
 
