@@ -23,7 +23,7 @@ class Clip(NamedTuple):
     """Consecutive frames, (1, T, 3, h, w) in [0, 1], and their motion pictures, also those of the mirrored clip.
 
     One picture for each of `inference.flow_gaps`; one where there are none, or frames are their own; none where the
-    model needs none.
+    model needs none. Mirrored ones where the clip is seen mirrored.
     """
 
     frames: Tensor
@@ -69,7 +69,7 @@ class Frames:
             if vectors is None:
                 return _Read(frame, (frame,), (np.ascontiguousarray(frame[:, ::-1]),), own, grey)
             fields.append(flow_geometry.resample(vectors, frame.shape[:2]))
-        mirrored = fields if self.how.flip else []
+        mirrored = fields if self.how.flip or len(fields) > 1 else []
         return _Read(
             frame,
             tuple(_picture(vectors) for vectors in fields),

@@ -28,9 +28,9 @@ class Inference:
         scales: average over these multiples of `size`.
         select_motion: run the model with its motion and with the frames as their own motion, and keep the more
             confident answer of each frame (Cho et al., TMO, WACV 2023).
-        flow_gaps: average over the answers with flow to the frame so many later (below 0: earlier), one pass each, as Yang
-            et al. ("Self-supervised Video Object Segmentation by Motion Grouping", ICCV 2021) average over what they find
-            by several; None: the flow that the model was trained with.
+        flow_gaps: average over the answers with flow to the frame so many later (below 0: earlier), one pass each, every
+            other of them to the mirrored clip, which costs no more; None: the flow that the model was trained with.
+            Yang et al. ("Self-supervised Video Object Segmentation by Motion Grouping", ICCV 2021) train on such gaps.
         consensus: the weight, 0 … 1, at which the probability of each pixel is drawn towards that of the pixels most like
             it, by the encoder's features, in eight of the frames around, up to 36 away, so that masks
             come as late; 0 asks none.

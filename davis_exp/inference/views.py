@@ -30,7 +30,14 @@ class Views:
     def __init__(self, model: nn.Module, how: Inference) -> None:
         self.model = model
         motions = [*range(len(how.flow_gaps or (None,))), *([STILL] if how.select_motion else [])]
-        self._views = list(product(how.scales, (False, True)[: 1 + how.flip], motions))
+        self._views = [
+            (
+                scale,
+                flipped != (which > 0 and which % 2 == 1),
+                which,
+            )  # every other gap sees the clip mirrored
+            for scale, flipped, which in product(how.scales, (False, True)[: 1 + how.flip], motions)
+        ]
         self._features = how.consensus > 0
         self._states: list[tuple[Tensor, ...] | None] = [None] * len(self._views)
 

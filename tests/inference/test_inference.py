@@ -204,17 +204,22 @@ def test_motion_is_a_picture_of_the_frames_size_and_mirrored_as_vectors():
     np.testing.assert_allclose(left[0, 0].numpy() * 255, expected[1], atol=0.6)
 
 
-class Gaps(MotionSource):
-    """As many pixels to the right as the frame that it leads to is later."""
+def painted(x, y):
+    """The colour, RGB, of a field that is (x, y) everywhere."""
+    field = np.stack([np.full((6, 8), x), np.full((6, 8), y)]).astype(np.float32)
+    return tuple(map(int, flow_geometry.picture(field)[:, 0, 0]))
 
-    def __init__(self, moves=True):
-        self.moves, self.asked = moves, []
+
+class Gaps(MotionSource):
+    """As many pixels down, or sideways, as the frame that it leads to is later."""
+
+    def __init__(self, moves=True, sideways=False):
+        self.moves, self.sideways, self.asked = moves, sideways, []
 
     def vectors(self, sequence, i, gap=None):
         self.asked.append((i, gap))
-        return (
-            np.stack([np.full((6, 8), gap or 1), np.zeros((6, 8))]).astype(np.float32) if self.moves else None
-        )
+        field = [np.full((6, 8), gap), np.zeros((6, 8))]
+        return np.stack(field if self.sideways else field[::-1]).astype(np.float32) if self.moves else None
 
 
 class Motion(Recorder):
@@ -225,7 +230,7 @@ class Motion(Recorder):
         self.needs_motion, self.pictures = True, []
 
     def forward(self, frames, motion=None, state=None):
-        self.pictures.append(motion[0, :, :, 0, 0])
+        self.pictures.append(tuple((255 * motion[0, 0, :, 0, 0]).round().int().tolist()))
         return super().forward(motion, None, state)
 
 
@@ -233,23 +238,33 @@ def test_the_answers_with_motion_over_several_gaps_are_averaged():
     model, source = Motion(), Gaps()
     given = dict(predict(model, Ramp(3), Inference(flow_gaps=(1, -2)), motion=source))
     assert source.asked == [(i, gap) for i in range(3) for gap in (1, -2)]
-    # One pass for each gap over the whole chunk of frames.
-    right, left = (
-        flow_geometry.picture(np.stack([np.full((6, 8), u), np.zeros((6, 8))]).astype(np.float32))[0, 0, 0]
-        for u in (1, -2)
+    # One pass for each gap over the whole chunk of frames; the second sees the clip mirrored, and so its motion.
+    upwards, downwards = (painted(0, v) for v in (1, -2))
+    assert model.pictures == [upwards, downwards]
+    assert int(given[1][0, 0]) == pytest.approx((upwards[0] + downwards[0]) / 2, abs=0.51)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_other_gap_sees_the_clip_mirrored(flip):
+    model, seen = Motion(), []
+    model.register_forward_pre_hook(lambda m, args: seen.append(bool(args[0][0, 0, 0, 0, 0] > 0.5)))
+    how = Inference(flow_gaps=(1, -2, 3), flip=flip)
+    list(predict(model, Gradient(1), how, motion=Gaps(sideways=True)))
+    assert seen == [False, True, False, *([True, False, True] if flip else [])]
+    right, left = painted(1, 0), painted(-1, 0)
+    assert model.pictures == [right, right, right, *([left, left, left] if flip else [])]
+
+
+def test_each_answer_to_a_mirrored_clip_is_mirrored_back():
+    class Grey(Motion):
+        def forward(self, frames, motion=None, state=None):
+            return Recorder.forward(self, frames)
+
+    once, twice = (
+        dict(predict(Grey(), Gradient(1), Inference(flow_gaps=gaps), motion=Gaps()))
+        for gaps in ((1,), (1, 2))
     )
-    assert [round(float(picture[0, 0]) * 255) for picture in model.pictures] == [right, left]
-    assert int(given[1][0, 0]) == pytest.approx((int(right) + int(left)) / 2, abs=0.51)
-
-
-def test_mirrored_frames_have_motion_over_the_same_gaps():
-    model = Motion()
-    list(predict(model, Ramp(1), Inference(flow_gaps=(1, -2), flip=True), motion=Gaps()))
-    one, other, mirrored, mirrored_other = (tuple(picture[0].tolist()) for picture in model.pictures)
-    assert (
-        len({one, other, mirrored, mirrored_other}) == 2
-    )  # motion is painted at its own scale: 2 leftwards looks as 1
-    assert (one, other) == (mirrored_other, mirrored)
+    np.testing.assert_array_equal(once[0], twice[0])
 
 
 def test_frames_that_are_their_own_motion_are_seen_once():
