@@ -188,7 +188,12 @@ def test_a_run_of_before_a_module_moved_is_known_by_its_digest() -> None:
 def test_keys_that_came_later_leave_the_digests_of_former_runs(compose, overrides, before) -> None:
     now = compose(*overrides)
     assert config.digest(now).startswith(before)
-    for change in ("inference.carry=0.5", "inference.flow_gaps=[1,-1]", "inference.track=mass", "teacher=checkpoint"):
+    for change in (
+        "inference.carry=0.5",
+        "inference.flow_gaps=[1,-1]",
+        "inference.track=mass",
+        "teacher=checkpoint",
+    ):
         own = (*overrides, change, *(["teacher.checkpoint=x"] if change.startswith("teacher") else []))
         assert config.digest(compose(*own)) != config.digest(now)
 

@@ -112,7 +112,10 @@ def test_nothing_in_a_stored_config_is_resolved(good, tmp_path, monkeypatch):
         {**good["config"], "name": "${oc.env:SECRET}"},
         {**good["config"], "inference": {"window": "???"}},
         {**good["config"], "inference": {"carry": 1.5}},
-        *({**good["config"], "inference": {"flow_gaps": gaps}} for gaps in ([], [0], [[1]], "1", [1, 1], [1e3])),
+        *(
+            {**good["config"], "inference": {"flow_gaps": gaps}}
+            for gaps in ([], [0], [[1]], "1", [1, 1], [1e3])
+        ),
         {**good["config"], "inference": {"track": ["mass"]}},
         {**good["config"], "inference": {"track": "motion", "track_share": "half"}},
     ):

@@ -85,7 +85,13 @@ def test_a_video_gets_a_mask_a_frame_and_an_overlay_that_plays(checkpoint, tmp_p
 
 def test_a_film_is_followed_to_its_end_before_what_rests_is_dropped(checkpoint, tmp_path, monkeypatch):
     old, model = torch.load(checkpoint, weights_only=True), tmp_path / "model.safetensors"
-    for key in ("flow_gaps", "consensus", "carry", "track", "track_share"):  # as of a checkpoint that is older than they are
+    for key in (
+        "flow_gaps",
+        "consensus",
+        "carry",
+        "track",
+        "track_share",
+    ):  # as of a checkpoint older than they are
         del old["config"]["inference"][key]
     torch.save(old, tmp_path / "old.ckpt")
     settings = ["inference.carry=0.5", "inference.track=motion"]
