@@ -70,7 +70,9 @@ def checkpoint(path: Path, cfg: Any) -> Path:
 @torch.inference_mode()
 def bare(predictor: Predictor, how: Inference, sequence: VideoSequence, flow: bool = True) -> None:
     """The calls of the model, and with `flow` of its optical flow, that the sequence takes, and nothing else."""
-    model, state, frames, done = predictor.model, None, len(sequence), 0
+    model, frames, done = predictor.model, len(sequence), 0
+    gaps = how.flow_gaps or (None,)
+    states: list = [None] * len(gaps)
     if model.context is None:
         clips = [1] * frames
     elif model.context == (0, 0):
@@ -85,10 +87,12 @@ def bare(predictor: Predictor, how: Inference, sequence: VideoSequence, flow: bo
         clip = made[length]
         if model.needs_motion and flow:
             for i in range(done, min(done + length, frames)):
-                predictor.motion.vectors(sequence, i)
+                for gap in gaps:
+                    predictor.motion.vectors(sequence, i, gap)
         done += length
-        prediction, state = model(clip, clip if model.needs_motion else None, state)
-        prediction.logits.cpu()  # waits for the device
+        for k, state in enumerate(states):
+            prediction, states[k] = model(clip, clip if model.needs_motion else None, state)
+            prediction.logits.cpu()  # waits for the device
 
 
 def graphs(given: str | Path, folder: Path, data: Path | None) -> dict[str, Predictor]:
