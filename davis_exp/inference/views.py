@@ -30,12 +30,9 @@ class Views:
     def __init__(self, model: nn.Module, how: Inference) -> None:
         self.model = model
         motions = [*range(len(how.flow_gaps or (None,))), *([STILL] if how.select_motion else [])]
+        # Of several gaps every other one sees the clip mirrored, which costs no more.
         self._views = [
-            (
-                scale,
-                flipped != (which > 0 and which % 2 == 1),
-                which,
-            )  # every other gap sees the clip mirrored
+            (scale, flipped != (which in range(1, len(motions), 2)), which)
             for scale, flipped, which in product(how.scales, (False, True)[: 1 + how.flip], motions)
         ]
         self._features = how.consensus > 0
