@@ -23,6 +23,7 @@ NOT_IN_DIGEST = (
 
 # Keys that came later → what means that a run computes what it did before there were any: `digest` leaves them out then.
 LATER: dict[str, Any] = {
+    "data.flow_gaps": None,
     "flow.fit": "frame",
     "inference.carry": 0.0,
     "inference.consensus": 0.0,

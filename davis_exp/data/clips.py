@@ -58,7 +58,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
         augmentation: brings clips to one size, with random changes.
         weights: of the frames of each sequence; None for all alike.
         motion: gives each frame its motion picture; None for clips without.
+        flow_gaps: motion leads so many frames on as the clip plays, one of these for each clip; None: as `motion` has it.
+            Yang et al. ("Self-supervised Video Object Segmentation by Motion Grouping", ICCV 2021) train on such gaps.
         features: gives clips of a frozen encoder's features instead, unaugmented.
+
+    Raises:
+        BadInput: gaps without motion.
     """
 
     def __init__(
@@ -73,11 +78,18 @@ class ClipDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
         weights: Sequence[float] | None = None,
         motion: MotionSource | None = None,
+        flow_gaps: Sequence[int] | None = None,
         features: FeatureStore | None = None,
     ) -> None:
+        if flow_gaps and motion is None:
+            raise BadInput(
+                "data.flow_gaps: this model takes no motion, or has a network of its own for it; leave it out, or choose "
+                "flow=dis or dis_stabilised"
+            )
         self.sequences = list(sequences)
         self.length, self.stride, self.reverse, self.seed = length, stride, reverse, seed
         self.augmentation, self.motion, self.features = augmentation, motion, features
+        self.flow_gaps = flow_gaps
         self._sparse = any(len(sequence.annotated) < len(sequence) for sequence in self.sequences)
         frames = [len(sequence.annotated) for sequence in self.sequences]
         self._shares = np.array(frames) * np.array(weights or 1.0)
@@ -109,17 +121,20 @@ class ClipDataset(Dataset[dict[str, Any]]):
                 f"the frames of {sequence.name} differ in size: bring them to one size, or split the clip"
             )
         masks = [mask_or_empty(sequence, i) for i in indices]
-        images, labels, vectors = change(frames, masks, self._vectors(sequence, indices))
+        gap = (
+            int(rng.choice(self.flow_gaps)) if self.flow_gaps else None
+        )  # last: other draws are the same without
+        images, labels, vectors = change(frames, masks, self._vectors(sequence, indices, gap))
         clip = {"frames": _planes(images), "masks": labels[:, None]}
         if self.motion is not None:
             clip["motion"] = clip["frames"] if vectors is None else flow_geometry.picture(vectors)
         return {name: torch.from_numpy(array) for name, array in clip.items()} | extra
 
-    def _vectors(self, sequence: VideoSequence, indices: list[int]) -> np.ndarray | None:
+    def _vectors(self, sequence: VideoSequence, indices: list[int], gap: int | None) -> np.ndarray | None:
         """Flow at each frame as the clip plays it, (T, 2, h, w); None where frames are their own pictures."""
         if self.motion is None:
             return None
-        found = [self.motion.vectors(sequence, i) for i in indices]
+        found = [self.motion.vectors(sequence, i, gap) for i in indices]
         flows = [flow for flow in found if flow is not None]
         if not flows:
             return None

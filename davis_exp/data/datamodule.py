@@ -93,7 +93,7 @@ class ClipDataModule(pl.LightningDataModule):
             return  # testing only
         self.setup("fit")
         if self.motion is not None:
-            self.motion.prepare(self.train_sequences)
+            self.motion.prepare(self.train_sequences, self.loading.flow_gaps or (None,))
             self.motion.prepare(self.val_sequences, gaps)
         if self.features is not None:
             self.features.prepare(self.train_sequences)
@@ -220,6 +220,7 @@ class ClipDataModule(pl.LightningDataModule):
             seed=self.seed,
             weights=frame_weights(self._parts),
             motion=DecodedMotion(self.motion) if decoded and self.motion is not None else self.motion,
+            flow_gaps=loading.flow_gaps,
             features=self.features,
         )
         world = distributed.world_size()

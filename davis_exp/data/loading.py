@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from davis_exp.config.parts import GAPS, flow_gaps
 from davis_exp.utils.errors import BadInput
 
 TEST_SPLITS = ("test", "holdout", "all")
@@ -20,6 +21,7 @@ class Loading:
     clip_length: int = 2
     clip_stride: tuple[int, int] = (1, 3)
     reverse: float = 0.5
+    flow_gaps: tuple[int, ...] | None = None
     clips_per_epoch: int | None = None
     batch_size: int = 4
     workers: int = 2
@@ -42,6 +44,10 @@ class Loading:
             value = getattr(self, name)
             if not _positive(value) and not (name == "clips_per_epoch" and value is None):
                 raise BadInput(f"data.{name} must be a whole number of at least 1, got {value!r}")
+        if not flow_gaps(self.flow_gaps):
+            raise BadInput(f"data.flow_gaps must be {GAPS}, got {self.flow_gaps!r}")
+        if self.flow_gaps is not None:
+            object.__setattr__(self, "flow_gaps", tuple(self.flow_gaps))
         for name in ("workers", "holdout_seed", "fold"):
             if not _positive(getattr(self, name), least=0):
                 raise BadInput(

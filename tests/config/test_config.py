@@ -189,6 +189,7 @@ def test_keys_that_came_later_leave_the_digests_of_former_runs(compose, override
     now = compose(*overrides)
     assert config.digest(now).startswith(before)
     for change in (
+        "data.flow_gaps=[1,-1]",
         "inference.carry=0.5",
         "inference.flow_gaps=[1,-1]",
         "inference.track=mass",

@@ -139,10 +139,18 @@ def test_rank_is_that_of_the_process(monkeypatch):
 
 
 class Turning(MotionSource):
-    """At frame i the motion (i + 1, 0), which is to the right."""
+    """At frame i the motion ((i + 1) · gap, 0), which is to the right."""
 
-    def vectors(self, sequence, i):
-        return None if sequence.still else np.full((2, 10, 15), i + 1, np.float32) * [[[1]], [[0]]]
+    def __init__(self):
+        self.asked = []
+
+    def vectors(self, sequence, i, gap=None):
+        self.asked.append(gap)
+        return (
+            None
+            if sequence.still
+            else np.full((2, 10, 15), (i + 1) * (gap or 1), np.float32) * [[[1]], [[0]]]
+        )
 
 
 def test_weights_share_clips_out_in_every_epoch(array_sequence, unchanged):
@@ -195,6 +203,27 @@ def test_running_back_and_forth_turns_motion_too(array_sequence, unchanged):
     clip = clips[0, 0]
     assert numbers(clip) == [0, 1, 2, 1, 0]
     assert clip["motion"][:, 0, 0, 0].tolist() == [255, 255, 0, 0, 0]
+
+
+def test_motion_leads_as_far_as_one_of_the_gaps_drawn_for_each_clip(array_sequence, unchanged):
+    motion = Turning()
+    given = {"augmentation": unchanged, "clips": 40, "reverse": 0.0}
+    clips = ClipDataset([array_sequence("a", 20)], 3, **given, motion=motion, flow_gaps=(1, -4))
+    usual = ClipDataset([array_sequence("a", 20)], 3, **given, motion=Turning())
+    seen = set()
+    for item in range(40):
+        motion.asked.clear()
+        clip = clips[0, item]
+        (gap,) = set(motion.asked)  # one for all frames of a clip
+        assert clip["motion"][:, 0, 0, 0].tolist() == [255 if gap == 1 else 0] * 3
+        assert numbers(clip) == numbers(usual[0, item]), "nothing else is drawn otherwise"
+        seen.add(gap)
+    assert seen == {1, -4}
+
+
+def test_gaps_need_motion(array_sequence, unchanged):
+    with pytest.raises(BadInput, match=r"^data\.flow_gaps: this model takes no motion"):
+        ClipDataset([array_sequence("a")], 2, augmentation=unchanged, flow_gaps=(1, -1))
 
 
 def test_stills_are_their_own_motion_and_move_anew_each_time(array_sequence, unchanged):

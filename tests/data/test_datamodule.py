@@ -69,6 +69,10 @@ def test_loading_is_what_the_yaml_holds():
         ("clip_length", 0),
         ("clip_stride", [0, 3]),
         ("clip_stride", [3, 2]),
+        ("flow_gaps", []),
+        ("flow_gaps", [1, 0]),
+        ("flow_gaps", [5]),
+        ("flow_gaps", 1),
         ("reverse", 1.5),
         ("reverse", "often"),
         ("clips_per_epoch", 0),
@@ -204,6 +208,22 @@ def test_nothing_is_prepared_without_training(tmp_path):
     ClipDataModule(source, None, Loading(size=(8, 8)), motion=DisFlow(cache=str(tmp_path))).prepare_data()
     ClipDataModule(source, AUGMENT, Loading(size=(8, 8))).prepare_data()
     assert not list(tmp_path.iterdir())
+
+
+def test_gaps_of_training_are_prepared_and_drawn_from(tmp_path):
+    """Decoded clips hold the usual flow only: flow to other frames still comes from what was prepared."""
+    source = GeneratedSource(train=1, test=1, length=4, height=96, width=128)
+    loading = Loading(size=(96, 128), clip_length=1, workers=0, holdout=0, flow_gaps=[-1, 2], cache="disk")
+    data = ClipDataModule(source, AUGMENT, loading, motion=DisFlow(cache=str(tmp_path / "flow")))
+    data.prepare_data()
+
+    def kept():
+        return {path for path in (tmp_path / "flow").rglob("*") if path.is_file()}
+
+    # To the frame before: 1→0, 2→1, 3→2, and 0→1, which has none; two frames on: 0→2, 1→3, 2→0, 3→1; as usual: 1→2, 2→3.
+    assert len(before := kept()) == 4 + 4 + 2
+    assert len(list(data.train_dataloader())) == 1
+    assert kept() == before
 
 
 def test_fewer_clips_than_a_batch_still_give_one(ten):
