@@ -121,9 +121,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
                 f"the frames of {sequence.name} differ in size: bring them to one size, or split the clip"
             )
         masks = [mask_or_empty(sequence, i) for i in indices]
-        gap = (
-            int(rng.choice(self.flow_gaps)) if self.flow_gaps else None
-        )  # last: other draws are the same without
+        # Drawn last, so that all else is what it would be without gaps.
+        gap = int(rng.choice(self.flow_gaps)) if self.flow_gaps else None
         images, labels, vectors = change(frames, masks, self._vectors(sequence, indices, gap))
         clip = {"frames": _planes(images), "masks": labels[:, None]}
         if self.motion is not None:
