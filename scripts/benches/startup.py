@@ -3,9 +3,9 @@
     scripts/bench startup [--json F]
 
 `davis-exp train --cfg job` composes a config and shows it; the same of an app that first imports torch, Lightning, timm
-and segmentation_models_pytorch, as most do. `davis-exp budget` builds and measures one composition; importing torch, timm
-and segmentation_models_pytorch is the least that it could cost. Medians of rounds in which they take turns, after one
-that is not counted.
+and segmentation_models_pytorch, as most do, and of a bare Hydra app with no config at all. `davis-exp budget` builds and
+measures one composition; importing torch, timm and segmentation_models_pytorch is the least that it could cost. Medians
+of rounds in which they take turns, after one that is not counted.
 """
 
 import os
@@ -24,10 +24,17 @@ from davis_exp.config import conf_dir
 sys.argv = ["app", "--cfg", "job"]
 hydra.main(config_path=str(conf_dir()), config_name="train", version_base="1.3")(lambda cfg: None)()
 """
+BARE = """
+import sys
+import hydra
+sys.argv = ["bare", "--cfg", "job"]
+hydra.main(config_path=None, version_base="1.3")(lambda cfg: None)()
+"""
 PYTHON = [sys.executable, "-W", "ignore"]
 PROGRAMS = {
     "davis-exp train --cfg job": [*PYTHON, "-m", "davis_exp", "train", "--cfg", "job"],
     "an app that imports first": [*PYTHON, "-c", APP],
+    "a bare Hydra app": [*PYTHON, "-c", BARE],
     "davis-exp budget": [*PYTHON, "-m", "davis_exp", "budget"],
     "importing torch, timm, smp": [*PYTHON, "-c", IMPORTS],
 }
@@ -54,8 +61,9 @@ def main() -> None:
             {name: cpu(command, folder) for name, command in PROGRAMS.items()} for _ in range(args.rounds + 1)
         ]
     middle = {name: report.figure(name, [turn[name] for turn in turns[1:]], "s CPU") for name in PROGRAMS}
-    compose, app, budget, imports = (middle[name] for name in PROGRAMS)
+    compose, app, bare, budget, imports = (middle[name] for name in PROGRAMS)
     report.ratio("CPU, an app that imports first / train --cfg job", app / compose, 10)
+    report.ratio("CPU, train --cfg job / a bare Hydra app", compose / bare, 2, at_least=False)
     report.ratio("CPU, davis-exp budget / importing", budget / imports, 1.5, at_least=False)
     report.write(args.json)
 

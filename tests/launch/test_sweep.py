@@ -203,7 +203,7 @@ def test_a_job_goes_with_its_killed_sweep_and_is_run_again(waiting: Waiting, tmp
         killed.kill()
         while status.held(folder) and time.monotonic() - began < 20:
             time.sleep(0.01)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10  # by itself it would go on for 60
     assert status.current(folder)["state"] == "interrupted"
     with waiting("-m", "task.note=60", "seed=1") as again:  # by the very same command, in the same folder
         record = status.read(folder)
