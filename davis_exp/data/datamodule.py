@@ -15,9 +15,10 @@ from davis_exp.data.clips import Augmentation, ClipDataset, ClipSampler
 from davis_exp.data.decoded import GB, DecodedMotion, DecodedStore
 from davis_exp.data.features import FeatureStore
 from davis_exp.data.flow import MotionSource
+from davis_exp.data.labels import alike, say_sparse
 from davis_exp.data.loaders import start_worker, whole
 from davis_exp.data.loading import Loading
-from davis_exp.data.sequences import Part, Source, VideoSequence, with_masks
+from davis_exp.data.sequences import Part, Source, VideoSequence
 from davis_exp.data.split import TrainedOn, frame_weights, split_holdout
 from davis_exp.utils import distributed
 from davis_exp.utils.errors import BadInput
@@ -74,11 +75,11 @@ class ClipDataModule(pl.LightningDataModule):
         """Find the sequences of `stage` ("fit", "validate", "test"; None: all). Raises BadInput."""
         if stage in (None, "fit", "validate") and not self._parts:
             self._parts, self.val_sequences = self._split()
-            _say_sparse([*self.train_sequences, *self.val_sequences], "trained on and validated")
+            say_sparse([*self.train_sequences, *self.val_sequences], "trained on and validated")
         if stage in (None, "test") and not self.test_sequences:
             self.test_sequences = self._tested()
-            _say_sparse(self.test_sequences, "scored")
-            if said := _alike(self.test_sequences):
+            say_sparse(self.test_sequences, "scored")
+            if said := alike(self.test_sequences):
                 log.warning("the test data's %s", said)
 
     def prepare_data(self) -> None:
@@ -118,7 +119,7 @@ class ClipDataModule(pl.LightningDataModule):
                 f"training needs masks, but {unlabelled} of the train stage has none: use labelled data"
             )
         for part in parts:
-            if said := _alike(part.sequences):
+            if said := alike(part.sequences):
                 raise BadInput(f"the training data's {said}")
         candidates = [s for part in parts if part.validates for s in part.sequences]
         loading = self.loading
@@ -247,30 +248,3 @@ class ClipDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return whole(self.test_sequences)
-
-
-def _say_sparse(sequences: list[VideoSequence], what: str) -> None:
-    """A line where not every frame of labelled sequences has a mask: it may be meant so, or masks may be lost."""
-    labelled = [s for s in sequences if s.labelled]
-    masks, frames = sum(len(s.annotated) for s in labelled), sum(map(len, labelled))
-    if masks < frames:
-        log.info("masks: of %d of %d frames; only these are %s", masks, frames, what)
-
-
-def _alike(sequences: list[VideoSequence]) -> str | None:
-    """A line that says so, where no mask marks anything, or each marks everything; None as soon as one does neither."""
-    seen: set[int] = set()
-    if not all(sequence.labelled for sequence in sequences):
-        return None
-    shown = [with_masks(sequence) for sequence in sequences]
-    longest = max(map(len, shown), default=0)
-    for sequence, i in ((s, i) for i in range(longest) for s in shown if i < len(s)):
-        mask = sequence.annotation(i)
-        seen |= {int(mask.inside.min(initial=1)), int(mask.inside.max(initial=0))}
-        if len(seen) == 2:
-            return None
-    count, word = sum(map(len, shown)), "full" if 1 in seen else "empty"
-    return (
-        f"{count} masks are all {word} as they are read: see davis-exp data check, and say by data.masks what marks the "
-        "object"
-    )
