@@ -47,6 +47,7 @@ SIDE, PIXELS = 2**13, 2**24  # of what a model is to see, at most
 WINDOW, SCALES, SCALE = 2**10, 16, 8.0
 FURTHEST = 4  # frames that motion may lead to: as many as a film read in order still holds on either side
 GAPS = f"null, or whole numbers from -{FURTHEST} to {FURTHEST}, none 0 and none twice"
+TRACKS = "false, mass, motion or speed"
 
 
 def flow_gaps(value: object) -> bool:
@@ -230,8 +231,8 @@ def _check_settings(stored: dict[str, Any], name: str) -> None:
     for key in ("consensus", "carry", "track_share"):
         if key in how and not given.number(how[key], 0, 1):
             refuse(f"inference.{key}", how[key], "a number from 0 to 1")
-    if (track := how.get("track", False)) is not False and track not in ("mass", "motion"):
-        refuse("inference.track", track, "false, mass or motion")
+    if (track := how.get("track", False)) is not False and track not in ("mass", "motion", "speed"):
+        refuse("inference.track", track, TRACKS)
     if not flow_gaps(how.get("flow_gaps")):
         refuse("inference.flow_gaps", how["flow_gaps"], GAPS)
     limit = stored["budget"].get("limit")

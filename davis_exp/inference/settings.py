@@ -36,9 +36,11 @@ class Inference:
             come as late; 0 asks none.
         carry: the weight, 0 … 1, at which the probabilities of the frames before and after are averaged with a frame's
             own, carried along optical flow; 0 carries none.
-        track: follow what the masks show over the whole sequence, and drop what has little `mass`, or little `motion`
-            relative to the camera; False drops nothing. No mask comes before the last frame has been seen.
-        track_share: of the heaviest track's weight, what another needs to stay; 0 … 1.
+        track: follow what the masks show over the whole sequence, and drop what has little `mass`, little `motion` (mass
+            times speed relative to the camera) or little `speed`; False drops nothing. No mask comes before the last
+            frame has been seen.
+        track_share: of the heaviest track's weight, what another needs to stay; 0 … 1. By `speed`: of the speed of the
+            track of most motion.
     """
 
     size: tuple[int, int] | None = None
@@ -76,7 +78,7 @@ class Inference:
             if not 0 <= value <= 1:
                 raise BadInput(f"inference.{name}: must lie in 0 … 1, got {value}")
         if self.track is not False and self.track not in get_args(Weight):
-            raise BadInput(f"inference.track: must be false, mass or motion, got {quoted(self.track)}")
+            raise BadInput(f"inference.track: must be {parts.TRACKS}, got {quoted(self.track)}")
 
     @property
     def passes(self) -> float:

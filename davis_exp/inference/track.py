@@ -12,14 +12,14 @@ from davis_exp.data import camera
 from davis_exp.inference.neighbours import Neighbours, pulled
 from davis_exp.utils.errors import BadInput
 
-Weight = Literal["mass", "motion"]
+Weight = Literal["mass", "motion", "speed"]
 
 IN_MEMORY = 2**26  # bytes of packed maps; what is more lies in a temporary file
 SMALLEST = 1e-4  # of the frame: smaller parts of a mask go with the nearest that is not
 LINKED = (
     0.3  # of the smaller of two parts that the other covers, carried along the flow, to be the same thing
 )
-SLOWEST = 0.001  # of the longer side, a frame: slower is noise, and counts as this much
+SLOWEST = 0.0005  # of the longer side, a frame: slower is noise, and counts as this much
 
 
 class Tracks:
@@ -30,14 +30,15 @@ class Tracks:
 
     Args:
         neighbours: flow between the frames.
-        weight: of a track: its `mass`, the sum of its pixels' probabilities; or its `motion`, the same sum of mass times
-            speed relative to the camera (`camera.residual`).
+        weight: of a track: its `mass`, the sum of its pixels' probabilities; its `motion`, the same sum of mass times
+            speed relative to the camera (`camera.residual`); or its `speed`, motion over mass.
     """
 
     def __init__(self, neighbours: Neighbours, weight: Weight) -> None:
         self._neighbours, self._weight = neighbours, weight
         self._parent: list[int] = []  # of each part, a part of the same track
-        self._weights: list[float] = []
+        self._mass: list[float] = []  # of each part, where its speed is known
+        self._motion: list[float] = []
         self.first: list[int] = []  # part of each frame
         self._last: tuple[np.ndarray, np.ndarray] | None = None  # its parts, (h, w) and their sizes
 
@@ -48,18 +49,21 @@ class Tracks:
         self.first.append(first)
         self._parent += range(first, first + count)
         flat = labels.ravel()
-        mass = np.bincount(flat, probability.ravel(), count + 1)[1:]
+        mass: np.ndarray = np.bincount(flat, probability.ravel(), count + 1)[1:]
         sizes = np.bincount(flat, minlength=count + 1)
         vectors = self._neighbours.vectors(i, i - 1, labels.shape) if i else None
         if vectors is not None and self._last is not None and self._last[0].shape == labels.shape:
             self._link(i, labels, sizes, vectors)
-        if self._weight == "motion":
-            longer = max(labels.shape)
-            speed = np.zeros(labels.shape) if vectors is None else np.hypot(*camera.residual(vectors))
+        if self._weight == "mass":
+            speed = np.ones(count)
+        elif vectors is None:  # of a first frame no speed is known
+            mass = speed = np.zeros(count)
+        else:
             # A part's own speed, not its pixels': noise does not add up.
-            mean = np.bincount(flat, speed.ravel(), count + 1)[1:] / np.maximum(sizes[1:], 1)
-            mass = mass * np.maximum(mean / longer, SLOWEST)
-        self._weights += mass.tolist()
+            moved = np.bincount(flat, np.hypot(*camera.residual(vectors)).ravel(), count + 1)[1:]
+            speed = np.maximum(moved / np.maximum(sizes[1:], 1) / max(labels.shape), SLOWEST)
+        self._mass += mass.tolist()
+        self._motion += (mass * speed).tolist()
         self._last = labels, sizes
 
     def _link(self, i: int, labels: np.ndarray, sizes: np.ndarray, vectors: np.ndarray) -> None:
@@ -84,11 +88,16 @@ class Tracks:
         """Of each frame, whether its parts stay, (parts,) bool: those of tracks that weigh `share` of its heaviest.
 
         Of the heaviest in that frame: of an object that was lost and found again, or that was hidden by another, no
-        piece is dropped for being short.
+        piece is dropped for being short. By `speed` the heaviest is what has most motion in the whole sequence: what
+        rests goes even where nothing else was found.
         """
         roots = np.array([self.track(part) for part in range(len(self._parent))], np.int64)
-        weights = np.bincount(roots, self._weights, len(roots))[roots]
-        frames = np.split(weights, self.first[1:])
+        mass, motion = (np.bincount(roots, part, len(roots)) for part in (self._mass, self._motion))
+        if self._weight == "speed":
+            speed = motion / np.where(mass > 0, mass, np.nan)
+            slow = speed < share * speed[np.argmax(motion)] if len(roots) else roots > 0
+            return np.split(~slow[roots], self.first[1:])
+        frames = np.split(motion[roots], self.first[1:])
         return [own >= share * own.max(initial=0) for own in frames]
 
 

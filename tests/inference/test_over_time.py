@@ -95,10 +95,11 @@ def overlap(mask, place):
 
 @pytest.mark.parametrize("context", [None, (0, 0)])
 @pytest.mark.parametrize("pan", [0, 2])
-def test_what_rests_is_dropped_though_it_is_as_sure_and_as_large(pan, context):
+@pytest.mark.parametrize("weight", ["motion", "speed"])
+def test_what_rests_is_dropped_though_it_is_as_sure_and_as_large(pan, context, weight):
     clip = Distractors(pan=pan)
     before = run(Answers(clip, context), clip)
-    after = run(Answers(clip, context), clip, track="motion")
+    after = run(Answers(clip, context), clip, track=weight)
     assert len(after) == len(before) == 12
     for i in range(12):
         moving, still = clip.places(i)
@@ -124,6 +125,29 @@ def test_what_is_there_for_a_few_frames_has_little_mass():
     assert overlap(kept[4], clip.places(4)[1]) == 1
 
 
+def test_by_speed_a_short_track_that_moves_stays_and_what_rests_goes_where_nothing_else_is():
+    clip = Distractors()
+    model = Answers(clip)
+    for i in (4, 7):  # nothing but what rests is found
+        model.answers[i][clip.places(i)[0]] = 0.1
+    for i in (5, 6):  # a track of its own: six columns of the object
+        rows, columns = clip.places(i)[0]
+        model.answers[i][rows, columns.start : columns.stop - 6] = 0.1
+    after = run(model, clip, track="speed", track_share=0.25)
+    assert [int(mask[clip.places(i)[1]].max()) for i, mask in enumerate(after)] == [0] * 12
+    assert [overlap(after[i], clip.places(i)[0]) for i in (3, 4, 5, 6, 8)] == [1, 0, 0.25, 0.25, 1]
+    model.next = 0
+    by_motion = run(model, clip, track="motion", track_share=0.25)
+    assert overlap(by_motion[4], clip.places(4)[1]) == 1  # the heaviest there
+
+
+def test_of_one_frame_no_speed_is_known():
+    clip = Distractors(1)
+    for weight in ("motion", "speed"):
+        (mask,) = run(Answers(clip), clip, track=weight, track_share=1.0)
+        assert [overlap(mask, place) for place in clip.places(0)] == [1, 1]
+
+
 def test_a_track_goes_on_while_its_parts_overlap_and_tracks_that_meet_are_one():
     clip = Distractors(6)
     model = Answers(clip)
@@ -140,8 +164,10 @@ def test_one_object_alone_stays_whether_it_moves_or_not_and_nothing_is_nothing()
         model = Answers(clip)
         for i in range(4):
             model.answers[i][clip.places(i)[moves]] = 0.1
-        after = run(model, clip, track="motion", track_share=1.0)
-        assert all(overlap(mask, clip.places(i)[1 - moves]) == 1 for i, mask in enumerate(after))
+        for weight in ("motion", "speed"):
+            model.next = 0
+            after = run(model, clip, track=weight, track_share=1.0)
+            assert all(overlap(mask, clip.places(i)[1 - moves]) == 1 for i, mask in enumerate(after))
     model = Answers(clip)
     model.answers = [np.full((HEIGHT, WIDTH), 0.1, np.float32)] * 4
     assert [int(mask.max()) for mask in run(model, clip, track="mass")] == [26] * 4  # as without it
