@@ -19,6 +19,7 @@ SMALLEST = 1e-4  # of the frame: smaller parts of a mask go with the nearest tha
 LINKED = (
     0.3  # of the smaller of two parts that the other covers, carried along the flow, to be the same thing
 )
+ALIKE = 0.25  # of the faster of two parts' speeds, what the other needs to be the same thing as it, by speed
 SLOWEST = 0.0005  # of the longer side, a frame: slower is noise, and counts as this much
 
 
@@ -26,7 +27,8 @@ class Tracks:
     """Parts of masks linked from frame to frame into tracks, and what each track weighs.
 
     A part is a connected component of a mask. Parts of neighbouring frames that cover each other, once carried along
-    the flow, are one track, and so are two tracks that meet. It holds numbers alone, however large the masks.
+    the flow, are one track, and so are two tracks that meet; by `speed` only if they move alike, so that what rests is
+    not the object for having been touched or passed by it. It holds numbers alone, however large the masks.
 
     Args:
         neighbours: flow between the frames.
@@ -40,7 +42,9 @@ class Tracks:
         self._mass: list[float] = []  # of each part, where its speed is known
         self._motion: list[float] = []
         self.first: list[int] = []  # part of each frame
-        self._last: tuple[np.ndarray, np.ndarray] | None = None  # its parts, (h, w) and their sizes
+        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = (
+            None  # (h, w) parts, their sizes and speeds
+        )
 
     def add(self, probability: np.ndarray) -> None:
         """The next frame's map, (h, w) float32."""
@@ -49,33 +53,42 @@ class Tracks:
         self.first.append(first)
         self._parent += range(first, first + count)
         flat = labels.ravel()
-        mass: np.ndarray = np.bincount(flat, probability.ravel(), count + 1)[1:]
-        sizes = np.bincount(flat, minlength=count + 1)
+        mass = np.bincount(flat, probability.ravel(), count + 1)[1:]
+        sizes = np.bincount(flat, minlength=count + 1)[1:]
         vectors = self._neighbours.vectors(i, i - 1, labels.shape) if i else None
-        if vectors is not None and self._last is not None and self._last[0].shape == labels.shape:
-            self._link(i, labels, sizes, vectors)
         if self._weight == "mass":
             speed = np.ones(count)
         elif vectors is None:  # of a first frame no speed is known
-            mass = speed = np.zeros(count)
+            speed = np.full(count, np.nan)
         else:
             # A part's own speed, not its pixels': noise does not add up.
             moved = np.bincount(flat, np.hypot(*camera.residual(vectors)).ravel(), count + 1)[1:]
-            speed = np.maximum(moved / np.maximum(sizes[1:], 1) / max(labels.shape), SLOWEST)
-        self._mass += mass.tolist()
-        self._motion += (mass * speed).tolist()
-        self._last = labels, sizes
+            speed = np.maximum(moved / np.maximum(sizes, 1) / max(labels.shape), SLOWEST)
+        if vectors is not None and self._last is not None and self._last[0].shape == labels.shape:
+            self._link(i, labels, sizes, speed, vectors)
+        self._mass += np.where(np.isnan(speed), 0, mass).tolist()
+        self._motion += np.nan_to_num(mass * speed).tolist()
+        self._last = labels, sizes, speed
 
-    def _link(self, i: int, labels: np.ndarray, sizes: np.ndarray, vectors: np.ndarray) -> None:
+    def _link(
+        self, i: int, labels: np.ndarray, sizes: np.ndarray, speed: np.ndarray, vectors: np.ndarray
+    ) -> None:
         assert self._last is not None
-        before, sizes_before = self._last
+        before, sizes_before, speed_before = self._last
         carried = pulled(before.astype(np.float32), vectors, cv2.INTER_NEAREST).astype(np.int64)
-        pairs = np.bincount((labels * len(sizes_before) + carried).ravel())
-        for pair in np.flatnonzero(pairs):
-            here, there = divmod(int(pair), len(sizes_before))
-            if here and there and pairs[pair] >= LINKED * min(sizes[here], sizes_before[there]):
-                one = self.track(self.first[i] + here - 1)
-                self._parent[one] = self.track(self.first[i - 1] + there - 1)
+        shape = len(sizes) + 1, len(sizes_before) + 1
+        pairs = np.bincount((labels * shape[1] + carried).ravel(), minlength=shape[0] * shape[1])
+        shared = pairs.reshape(shape)[1:, 1:]  # pixels of each part here and each part there
+        if not shared.size:
+            return
+        linked = shared >= np.maximum(1, LINKED * np.minimum.outer(sizes, sizes_before))
+        if self._weight == "speed":
+            # What shares most with the same part is surely it; another that does is held against that.
+            here, there = speed[shared.argmax(0)], speed_before[shared.argmax(1)]
+            linked &= _alike(speed[:, None], here) & _alike(speed_before, there[:, None])
+        for part, other in np.argwhere(linked):
+            one = self.track(self.first[i] + int(part))
+            self._parent[one] = self.track(self.first[i - 1] + int(other))
 
     def track(self, part: int) -> int:
         """The track of a part, by the number of one of its parts."""
@@ -99,6 +112,11 @@ class Tracks:
             return np.split(~slow[roots], self.first[1:])
         frames = np.split(motion[roots], self.first[1:])
         return [own >= share * own.max(initial=0) for own in frames]
+
+
+def _alike(speed: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Whether neither is much slower than the other; so it is taken to be where one is not known."""
+    return ~(np.minimum(speed, other) < ALIKE * np.maximum(speed, other))
 
 
 def parts(probability: np.ndarray) -> tuple[int, np.ndarray]:

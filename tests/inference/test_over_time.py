@@ -141,6 +141,24 @@ def test_by_speed_a_short_track_that_moves_stays_and_what_rests_goes_where_nothi
     assert overlap(by_motion[4], clip.places(4)[1]) == 1  # the heaviest there
 
 
+def test_by_speed_what_rests_goes_though_it_touches_the_object_for_a_while():
+    clip = Distractors()
+    model = Answers(clip)
+    found = np.s_[60:72, 110:134]
+    for answer in model.answers:  # half of what rests is found, the less of the two
+        answer[72:84, 110:134] = 0.1
+    for i in (5, 6):  # a bridge between the two
+        moving, still = clip.places(i)
+        model.answers[i][20:62, moving[1].stop - 2 : moving[1].stop] = 0.9
+        model.answers[i][60:62, moving[1].stop : still[1].start] = 0.9
+    after = run(model, clip, track="speed", track_share=0.25)
+    assert all(overlap(mask, clip.places(i)[0]) == 1 for i, mask in enumerate(after))
+    assert [overlap(mask, found) for mask in after] == [0] * 5 + [1] * 2 + [0] * 5
+    model.next = 0
+    by_motion = run(model, clip, track="motion", track_share=0.25)
+    assert all(overlap(mask, found) == 1 for mask in by_motion)
+
+
 def test_of_one_frame_no_speed_is_known():
     clip = Distractors(1)
     for weight in ("motion", "speed"):
