@@ -7,7 +7,7 @@ import pytest
 from davis_exp import cli
 
 # Contest score, measured: (nobody else, up to three bystanders). The aim with bystanders is 0.8.
-TODAY = {"zoo_mobile": (0.882, 0.864), "zoo_best": (0.926, 0.897)}
+TODAY = {"zoo_mobile": (0.884, 0.867), "zoo_best": (0.929, 0.902)}
 NEAR = 0.02  # another processor rounds otherwise
 
 
