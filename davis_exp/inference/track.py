@@ -42,9 +42,8 @@ class Tracks:
         self._mass: list[float] = []  # of each part, where its speed is known
         self._motion: list[float] = []
         self.first: list[int] = []  # part of each frame
-        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = (
-            None  # (h, w) parts, their sizes and speeds
-        )
+        # The last frame's parts, (h, w), with their sizes and speeds.
+        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def add(self, probability: np.ndarray) -> None:
         """The next frame's map, (h, w) float32."""
